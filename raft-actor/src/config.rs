@@ -1,0 +1,111 @@
+//! How a node behaves, as plain data with defaults. Whoever composes a node may read it from a file; this
+//! crate reads neither files nor environment variables.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The settings of a node. `Config::default()` suits a local network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Config {
+    /// How often a leader says that it lives. Default 50 ms. At most a third of `election_timeout_min`.
+    pub heartbeat_interval: Duration,
+    /// The shortest time without a leader after which a node campaigns. Default 300 ms.
+    pub election_timeout_min: Duration,
+    /// The longest such time; each wait is drawn at random between the two (Raft §5.2). Default 600 ms.
+    pub election_timeout_max: Duration,
+    /// Entries in one AppendEntries. Default 4,096; at least 1.
+    pub append_entries_max: u64,
+    /// Bytes of entries in one AppendEntries (one entry always goes). Default 1 MiB.
+    pub append_bytes_max: u64,
+    /// AppendEntries on their way to one peer, unanswered. Default 256; at least 1.
+    pub inflight_max: u64,
+    /// Bytes of entries on their way to one peer, unanswered. Default 16 MiB.
+    pub inflight_bytes_max: u64,
+    /// Bytes of the newest entries kept in memory for peers and the state machine. Default 64 MiB.
+    pub cache_bytes_max: u64,
+    /// Bytes of one encoded command. Default 2 MiB.
+    pub command_bytes_max: u64,
+    /// Writes under way on one node; one more is refused as overloaded. Default 65,536.
+    pub writes_max: u64,
+    /// Bytes of commands under way on one node. Default 64 MiB.
+    pub write_bytes_max: u64,
+    /// Reads under way on one node; one more is refused as overloaded. Default 65,536.
+    pub reads_max: u64,
+    /// Whether a node that does not lead carries writes to the leader. Default true.
+    pub forward_writes: bool,
+    /// How long a write or a read may take before its caller is told that the outcome is unknown or that it
+    /// timed out. Default 5 s.
+    pub request_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            heartbeat_interval: Duration::from_millis(50),
+            election_timeout_min: Duration::from_millis(300),
+            election_timeout_max: Duration::from_millis(600),
+            append_entries_max: 4096,
+            append_bytes_max: 1 << 20,
+            inflight_max: 256,
+            inflight_bytes_max: 16 << 20,
+            cache_bytes_max: 64 << 20,
+            command_bytes_max: 2 << 20,
+            writes_max: 65_536,
+            write_bytes_max: 64 << 20,
+            reads_max: 65_536,
+            forward_writes: true,
+            request_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// The rules that a configuration breaks, all of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration breaks {} rule(s): {}", .broken.len(), .broken.join("; "))]
+pub struct ConfigError {
+    /// One sentence a rule, naming the key.
+    pub broken: Vec<String>,
+}
+
+impl Config {
+    /// Checks every rule, and reports all that are broken at once.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut broken = Vec::new();
+        let mut rule = |holds: bool, sentence: &str| {
+            if !holds {
+                broken.push(sentence.to_owned());
+            }
+        };
+        rule(!self.heartbeat_interval.is_zero(), "heartbeat_interval must be more than zero");
+        rule(
+            self.heartbeat_interval * 3 <= self.election_timeout_min,
+            "heartbeat_interval must be at most a third of election_timeout_min",
+        );
+        rule(
+            self.election_timeout_min < self.election_timeout_max,
+            "election_timeout_min must be less than election_timeout_max, or elections collide",
+        );
+        rule(self.append_entries_max > 0, "append_entries_max must be at least 1");
+        rule(self.append_bytes_max > 0, "append_bytes_max must be at least 1");
+        rule(self.inflight_max > 0, "inflight_max must be at least 1");
+        rule(
+            self.inflight_bytes_max >= self.append_bytes_max,
+            "inflight_bytes_max must be at least append_bytes_max",
+        );
+        rule(self.command_bytes_max > 0, "command_bytes_max must be at least 1");
+        rule(self.writes_max > 0, "writes_max must be at least 1");
+        rule(
+            self.write_bytes_max >= self.command_bytes_max,
+            "write_bytes_max must be at least command_bytes_max",
+        );
+        rule(self.reads_max > 0, "reads_max must be at least 1");
+        rule(
+            self.request_timeout >= self.election_timeout_max,
+            "request_timeout must be at least election_timeout_max",
+        );
+        if broken.is_empty() { Ok(()) } else { Err(ConfigError { broken }) }
+    }
+}

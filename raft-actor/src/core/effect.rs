@@ -1,0 +1,154 @@
+//! The core's edge: what happens to it, and what it wants done.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    message::{Message, ReadId},
+    types::{Entries, LogId, LogIndex, LogWrite, NodeId, Role, Term},
+};
+
+/// Something that happened. With the same state and the same time, the same input has the same effects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Input {
+    /// Time has passed, perhaps as far as [`crate::core::Raft::deadline`]. Every input passes time; this one does nothing else.
+    Tick,
+    /// A message has arrived.
+    Receive {
+        /// The sender, as the link vouches for it.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// Clients want these encoded commands in the log. Answered at once by [`Effect::Proposed`] or [`Effect::ProposalRefused`].
+    Propose {
+        /// In the order in which they are to be applied.
+        commands: Vec<Bytes>,
+    },
+    /// Clients want to read what is committed now or later. Answered by [`Effect::ReadReady`] or [`Effect::ReadFailed`].
+    Read {
+        /// The caller's number for this batch of reads.
+        id: ReadId,
+    },
+    /// Hand leadership to `to`, or to the voter that is furthest ahead. Answered by [`Effect::TransferEnded`].
+    Transfer {
+        /// The successor.
+        to: Option<NodeId>,
+    },
+    /// Campaign now, without waiting for the election timeout.
+    Campaign,
+    /// The write of this number, and all before it, are flushed on this node's disk.
+    Flushed {
+        /// [`LogWrite::sequence`].
+        sequence: u64,
+    },
+    /// The state machine has seen all up to here.
+    Applied {
+        /// The last index applied.
+        index: LogIndex,
+    },
+    /// Entries that [`Effect::ReadLog`] asked for.
+    LogRead {
+        /// Who they are for, as it was asked.
+        reader: LogReader,
+        /// What the log holds from the asked index on; at least one entry.
+        entries: Entries,
+    },
+    /// The link to a peer broke: what was on its way may be lost.
+    Unreachable {
+        /// The peer.
+        peer: NodeId,
+    },
+}
+
+/// Something to be done. Effects are carried out in the order in which they stand.
+///
+/// No message is ever given out before what it promises is flushed: the core holds it back until [`Input::Flushed`], so
+/// whoever carries effects out may do each at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Write this, flush it, and report [`Input::Flushed`]. The core goes on meanwhile.
+    Write(LogWrite),
+    /// Send this; it may be lost.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// Read entries back from the log, and report [`Input::LogRead`].
+    ReadLog {
+        /// Who needs them.
+        reader: LogReader,
+        /// The first entry wanted.
+        first: LogIndex,
+        /// The last entry wanted.
+        last: LogIndex,
+        /// As many as fit in this, at least one.
+        bytes_max: u64,
+    },
+    /// Apply these committed entries, in order, and report [`Input::Applied`]. Each index is given out once.
+    Apply(Entries),
+    /// The oldest unanswered [`Input::Propose`] is in the log, from this entry on. It is not committed yet.
+    Proposed {
+        /// The first command's place.
+        first: LogId,
+        /// How many commands.
+        count: u64,
+    },
+    /// The oldest unanswered [`Input::Propose`] was refused whole: this node does not lead, or is handing over.
+    ProposalRefused {
+        /// Who to ask instead.
+        leader: Option<NodeId>,
+        /// How many commands.
+        count: u64,
+    },
+    /// These reads may be served once the state machine has applied `read_index`.
+    ReadReady {
+        /// The reads.
+        ids: Vec<ReadId>,
+        /// The read index.
+        read_index: LogIndex,
+    },
+    /// These reads got no read index.
+    ReadFailed {
+        /// The reads.
+        ids: Vec<ReadId>,
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+    /// Role, term or leader have changed. Proposals of an earlier leadership of this node that are not applied yet have an
+    /// unknown outcome from here on.
+    RoleChanged {
+        /// From now on.
+        role: Role,
+        /// From now on.
+        term: Term,
+        /// From now on.
+        leader: Option<NodeId>,
+    },
+    /// A handing-over has ended: another node leads, or it was given up and this one goes on.
+    TransferEnded {
+        /// Whether this node has stopped leading.
+        succeeded: bool,
+    },
+}
+
+/// Who entries are read back for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LogReader {
+    /// A peer that is far behind, in this leader's term.
+    Peer {
+        /// The peer.
+        peer: NodeId,
+        /// The term of the leader that asked.
+        term: Term,
+    },
+    /// The state machine.
+    Applier,
+}
+
+/// What is to be done, in order.
+pub type Effects = Vec<Effect>;

@@ -1,0 +1,98 @@
+//! What a caller can be told, each with what to do about it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{config::ConfigError, membership::MembershipError, storage::StorageError, types::NodeId};
+
+/// Why a write has no output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// Nothing was done: this node does not lead, and could not (or may not) carry the write to one that does.
+    /// What to do: ask `leader`; where it is `None`, wait for an election and try again.
+    #[error("not the leader{}", .leader.map(|node| format!("; node {node} is")).unwrap_or_default())]
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+    /// Nothing was done: as much is under way as the configuration allows.
+    /// What to do: slow down and try again.
+    #[error("overloaded: too many writes are under way; try again later")]
+    Overloaded,
+    /// Nothing was done: the encoded command is larger than `command_bytes_max`.
+    /// What to do: split it, or raise the limit on every node.
+    #[error("the command is {bytes} bytes, more than the {bytes_max} allowed")]
+    TooLarge {
+        /// The encoded command.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// The write may have been applied, or may be yet, or never.
+    /// What to do: read before trying again, or retry where a second application does no harm.
+    #[error("outcome unknown: the write may or may not be applied")]
+    Unknown,
+    /// The node has been shut down, or has stopped after a fatal error.
+    /// What to do: see the node's status for the reason; use another node.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// Why a read has no answer. A read changes nothing, so trying again is always safe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No leader could confirm the read.
+    /// What to do: try again after an election, or read locally if a stale answer will do.
+    #[error("no leader could confirm the read")]
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
+    /// As many reads are under way as the configuration allows.
+    /// What to do: slow down and try again.
+    #[error("overloaded: too many reads are under way; try again later")]
+    Overloaded,
+    /// The leader did not confirm in time.
+    /// What to do: try again.
+    #[error("timed out")]
+    TimedOut,
+    /// The node has been shut down, or has stopped after a fatal error.
+    /// What to do: see the node's status for the reason; use another node.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration breaks rules; all of them are listed.
+    /// What to do: mend each one named.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The members given are none.
+    /// What to do: as the error says.
+    #[error(transparent)]
+    Membership(#[from] MembershipError),
+    /// The storage could not be opened, or what it holds cannot be trusted.
+    /// What to do: as the error says; nothing was changed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The storage is new and no members were given, so there is nothing to belong to.
+    /// What to do: give the initial members to the builder, the same on every node.
+    #[error(
+        "node {node} has an empty log and was given no members; give the builder the cluster's initial members"
+    )]
+    NoMembers {
+        /// This node.
+        node: NodeId,
+    },
+    /// The initial members do not name this node.
+    /// What to do: add it, or correct its id.
+    #[error("node {node} is not among the initial members it was given")]
+    NotAMember {
+        /// This node.
+        node: NodeId,
+    },
+}

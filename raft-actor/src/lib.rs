@@ -1,0 +1,15 @@
+//! raft-actor: replicated applications from actors around a pure Raft core.
+
+pub mod config;
+pub mod core;
+pub mod error;
+pub mod membership;
+pub mod message;
+pub mod runtime;
+pub mod state_machine;
+pub mod status;
+pub mod storage;
+#[cfg(feature = "testkit")]
+pub mod testkit;
+pub mod transport;
+pub mod types;

@@ -1,0 +1,199 @@
+//! What nodes say to each other, in the paper's words. A message's sender is told beside it, by the link that
+//! brought it, so no message repeats it.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::WriteError,
+    types::{Entries, GroupId, LogId, LogIndex, NodeId, Term},
+};
+
+/// A message on its way: a link belongs to a pair of nodes and carries the mail of all their groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Envelope {
+    /// The group it is for.
+    pub group: GroupId,
+    /// The sender.
+    pub from: NodeId,
+    /// The receiver.
+    pub to: NodeId,
+    /// What is said.
+    pub message: Message,
+}
+
+/// One message. The first seven are the core's; the last two pass between consensus actors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Message {
+    /// A candidate asks for a vote (Raft §5.2), or whether it would get one (thesis §9.6).
+    RequestVote(RequestVote),
+    /// The answer to it.
+    RequestVoteReply(RequestVoteReply),
+    /// A leader replicates, or says that it lives (Raft §5.3).
+    AppendEntries(AppendEntries),
+    /// The answer to it.
+    AppendEntriesReply(AppendEntriesReply),
+    /// A leader hands over: the receiver campaigns at once (thesis §3.10).
+    TimeoutNow(TimeoutNow),
+    /// A follower asks its leader for a read index (thesis §6.4).
+    ReadIndex(ReadIndex),
+    /// The answer to it.
+    ReadIndexReply(ReadIndexReply),
+    /// A node carries its clients' writes to the leader. Not for the core.
+    ForwardWrites(ForwardWrites),
+    /// The answer to it, once all of them are settled. Not for the core.
+    ForwardWritesReply(ForwardWritesReply),
+}
+
+/// Raft Figure 2, RequestVote RPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestVote {
+    /// The candidate's term; in a pre-vote the term it would stand in.
+    pub term: Term,
+    /// The candidate's last entry (`lastLogTerm` and `lastLogIndex`).
+    pub last_log_id: LogId,
+    /// A question only: nobody changes its term or gives its vote (thesis §9.6).
+    pub pre_vote: bool,
+    /// The leader asked for this election, so a receiver that hears it still may vote (thesis §3.10, §4.2.3).
+    pub leadership_transfer: bool,
+}
+
+/// Raft Figure 2, RequestVote RPC, results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestVoteReply {
+    /// The voter's term; where a pre-vote is granted, the term that was asked about.
+    pub term: Term,
+    /// Whether the candidate gets the vote.
+    pub vote_granted: bool,
+    /// Whether this answers a pre-vote.
+    pub pre_vote: bool,
+}
+
+/// Raft Figure 2, AppendEntries RPC. Empty `entries` make a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendEntries {
+    /// The leader's term.
+    pub term: Term,
+    /// The entry just before the new ones (`prevLogIndex` and `prevLogTerm`).
+    pub prev_log_id: LogId,
+    /// What to store, at consecutive indexes from `prev_log_id.index + 1`.
+    pub entries: Entries,
+    /// The leader's commit index.
+    pub leader_commit: LogIndex,
+    /// The leader's latest round of heartbeats; the answer repeats it, which proves that the leader still led
+    /// when the round began (thesis §6.4).
+    pub round: u64,
+}
+
+/// Raft Figure 2, AppendEntries RPC, results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendEntriesReply {
+    /// The follower's term.
+    pub term: Term,
+    /// The highest round heard of in this term.
+    pub round: u64,
+    /// What became of it.
+    pub outcome: AppendOutcome,
+}
+
+/// What became of an AppendEntries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AppendOutcome {
+    /// The logs are the same up to here, and it is flushed on the follower's disk.
+    Matched {
+        /// Never beyond what the leader sent in this term, nor beyond what is flushed.
+        match_index: LogIndex,
+    },
+    /// The follower has no entry `prev_log_id`.
+    Conflict {
+        /// The `prev_log_id` that was refused.
+        rejected: LogId,
+        /// The follower's highest entry at or below `rejected.index` whose term is at most `rejected.term`: the
+        /// leader goes on from the highest of its own entries that is not above this one (Raft §5.3, fast back-up).
+        hint: LogId,
+    },
+    /// The sender's term is over; the reply's `term` says so.
+    StaleTerm,
+}
+
+/// Thesis §3.10: the leader tells its successor to campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutNow {
+    /// The leader's term.
+    pub term: Term,
+}
+
+/// A follower asks up to where a read that starts now must have applied (thesis §6.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadIndex {
+    /// The follower's term.
+    pub term: Term,
+    /// The follower's own number for the question.
+    pub id: ReadId,
+}
+
+/// The answer to [`ReadIndex`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadIndexReply {
+    /// The sender's term.
+    pub term: Term,
+    /// The question.
+    pub id: ReadId,
+    /// The read index; `None` from a node that does not lead.
+    pub read_index: Option<LogIndex>,
+}
+
+/// A node's number for a read (or for a batch of reads that began together). Never used twice by one node in
+/// one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReadId(pub u64);
+
+/// Writes carried to the leader on behalf of another node's clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardWrites {
+    /// The sender's number for the batch.
+    pub id: u64,
+    /// Encoded commands.
+    pub commands: Vec<Bytes>,
+}
+
+/// What became of each forwarded write, in the same order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardWritesReply {
+    /// The batch.
+    pub id: u64,
+    /// An encoded output and where it was applied, or why not.
+    pub results: Vec<Result<(LogId, Bytes), WriteError>>,
+}
+
+impl Message {
+    /// The term that a message speaks in; forwarded writes speak in none.
+    pub fn term(&self) -> Option<Term> {
+        match self {
+            Message::RequestVote(message) => Some(message.term),
+            Message::RequestVoteReply(message) => Some(message.term),
+            Message::AppendEntries(message) => Some(message.term),
+            Message::AppendEntriesReply(message) => Some(message.term),
+            Message::TimeoutNow(message) => Some(message.term),
+            Message::ReadIndex(message) => Some(message.term),
+            Message::ReadIndexReply(message) => Some(message.term),
+            Message::ForwardWrites(_) | Message::ForwardWritesReply(_) => None,
+        }
+    }
+
+    /// The bytes that this message counts for in queues: what it carries, and 64 for the rest.
+    pub fn size_bytes(&self) -> u64 {
+        64 + match self {
+            Message::AppendEntries(append) => append.entries.size_bytes(),
+            Message::ForwardWrites(forward) => forward.commands.iter().map(|c| 16 + c.len() as u64).sum(),
+            Message::ForwardWritesReply(reply) => reply
+                .results
+                .iter()
+                .map(|r| 32 + r.as_ref().map_or(0, |(_, output)| output.len() as u64))
+                .sum(),
+            _ => 0,
+        }
+    }
+}

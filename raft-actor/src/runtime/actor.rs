@@ -1,0 +1,184 @@
+//! Actors: the trait, the loop, and the loop's four rules.
+//!
+//! 1. Take everything that waits, as one batch (at most [`BATCH_MAX`](super::mailbox::BATCH_MAX)).
+//! 2. Deadline before mailbox: a due timer runs first, however much mail there is.
+//! 3. One batch a turn: with more waiting, yield, so that the thread's other tasks live.
+//! 4. On runtimes that steal work, yield once before draining, so that batches form ([`Runtime::coalesce`](super::Runtime::coalesce)).
+
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    task::{Context as TaskContext, Poll},
+};
+
+use super::{Place, SharedRuntime, Timer, mailbox::Addr};
+use crate::types::Time;
+
+/// A worker with a mailbox and a state that nobody else touches.
+pub trait Actor: Send + 'static {
+    /// Its mail: one enum.
+    type Message: Send + 'static;
+
+    /// Called once, before any mail.
+    fn started(&mut self, context: &mut Context<Self::Message>) {
+        let _ = context;
+    }
+
+    /// Works through a batch; what is left in `batch` is dropped. An actor that keeps a deadline never waits in here; one that
+    /// does I/O may, and its next batch gathers meanwhile.
+    fn handle(
+        &mut self,
+        batch: &mut Vec<Self::Message>,
+        context: &mut Context<Self::Message>,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// The time given to [`Context::wake_at`] has come.
+    fn timeout(&mut self, context: &mut Context<Self::Message>) {
+        let _ = context;
+    }
+}
+
+/// What an actor may ask of its loop.
+pub struct Context<M> {
+    runtime: SharedRuntime,
+    me: Addr<M>,
+    deadline: Option<Time>,
+    stopping: bool,
+}
+
+impl<M> Context<M> {
+    /// The time.
+    pub fn now(&self) -> Time {
+        self.runtime.now()
+    }
+
+    /// The runtime that the actor lives on.
+    pub fn runtime(&self) -> &SharedRuntime {
+        &self.runtime
+    }
+
+    /// The actor's own address.
+    pub fn me(&self) -> &Addr<M> {
+        &self.me
+    }
+
+    /// Calls [`Actor::timeout`] once, at `deadline`; replaces the last one asked for. `None`: never.
+    pub fn wake_at(&mut self, deadline: Option<Time>) {
+        self.deadline = deadline;
+    }
+
+    /// Ends the actor after the present call.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+}
+
+/// How an actor ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It asked to stop.
+    Stopped,
+    /// It panicked, saying this. Its state is lost.
+    Panicked(String),
+}
+
+/// Starts `actor`, which reads from `address`. `ended` is called once, after its mailbox is closed.
+pub fn start<A: Actor>(
+    runtime: &SharedRuntime,
+    name: &'static str,
+    place: Place,
+    address: &Addr<A::Message>,
+    actor: A,
+    ended: impl FnOnce(Exit) + Send + 'static,
+) {
+    let me = address.clone();
+    let context = Context { runtime: runtime.clone(), me: me.clone(), deadline: None, stopping: false };
+    let task = async move {
+        let exit = match catch_panic(run(actor, context)).await {
+            Ok(()) => Exit::Stopped,
+            Err(said) => Exit::Panicked(said),
+        };
+        me.close();
+        ended(exit);
+    };
+    runtime.spawn(name, place, Box::pin(task));
+}
+
+async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
+    let mailbox = context.me.clone();
+    let coalesce = context.runtime.coalesce();
+    let mut timer = context.runtime.timer();
+    let mut armed = None;
+    let mut batch = Vec::new();
+    actor.started(&mut context);
+    while !context.stopping {
+        if context.deadline != armed {
+            armed = context.deadline;
+            if let Some(at) = armed {
+                timer.reset(at);
+            }
+        }
+        poll_fn(|task| wait(&mailbox, &mut *timer, armed, task)).await;
+        if context.deadline.is_some_and(|deadline| context.now() >= deadline) {
+            context.deadline = None;
+            armed = None;
+            actor.timeout(&mut context);
+            if context.stopping {
+                break;
+            }
+        }
+        if coalesce {
+            yield_once().await;
+        }
+        let more = mailbox.take(&mut batch);
+        if !batch.is_empty() {
+            actor.handle(&mut batch, &mut context).await;
+            batch.clear();
+        }
+        if more {
+            yield_once().await;
+        }
+    }
+}
+
+fn wait<M>(
+    mailbox: &Addr<M>,
+    timer: &mut dyn Timer,
+    armed: Option<Time>,
+    task: &mut TaskContext<'_>,
+) -> Poll<()> {
+    if armed.is_some() && timer.poll(task).is_ready() {
+        return Poll::Ready(());
+    }
+    mailbox.poll_ready(task)
+}
+
+/// Gives the thread to its other tasks once.
+pub async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|task| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Runs `future`; if it panics, gives back what it said.
+async fn catch_panic(future: impl Future<Output = ()>) -> Result<(), String> {
+    let mut future = pin!(future);
+    poll_fn(|task| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
+        Err(panic) => Poll::Ready(Err(said(&*panic))),
+    })
+    .await
+}
+
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned())
+}

@@ -1,0 +1,4 @@
+//! The test kit: in-memory twins of the seams, conformance suites, and simulated clusters.
+
+pub mod memory;
+pub mod suite;

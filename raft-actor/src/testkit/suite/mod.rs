@@ -1,0 +1,1 @@
+//! Conformance suites: run them on an implementation of a seam of your own.

@@ -1,0 +1,7 @@
+//! raft-actor's tests, one binary. Each module is named after what it holds the crate to.
+
+mod composition;
+mod core;
+mod runtime;
+mod simulation;
+mod tidy;
