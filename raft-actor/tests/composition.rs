@@ -29,7 +29,8 @@ impl StateMachine for Counter {
 
 /// The application: it knows nothing of what it runs on.
 async fn count_to_three(runtime: SharedRuntime) {
-    let cluster = Cluster::start(runtime, 3, Config::default(), Counter::default).await.expect("three nodes start");
+    let cluster =
+        Cluster::start(runtime, 3, Config::default(), Counter::default).await.expect("three nodes start");
     let leader = cluster.leader().await;
     let mut outputs = Vec::new();
     for node in cluster.nodes().values() {
