@@ -1,1 +1,4 @@
-//! To come.
+//! The core against the paper: scenarios one by one, properties at random, and schedules of whole clusters.
+
+mod cluster;
+mod schedule;
