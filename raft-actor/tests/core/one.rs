@@ -35,7 +35,8 @@ pub(super) fn id(term: u64, index: u64) -> LogId {
 
 /// A leader's message: `terms` of the entries after `prev`.
 pub(super) fn append(term: u64, prev: LogId, terms: &[u64], commit: u64) -> Message {
-    let entries = terms.iter().zip(prev.index.0.saturating_add(1)..).map(|(term, index)| entry(*term, index));
+    let entries =
+        terms.iter().zip(prev.index.0.saturating_add(1)..=u64::MAX).map(|(term, index)| entry(*term, index));
     Message::AppendEntries(AppendEntries {
         term: Term(term),
         prev_log_id: prev,
