@@ -2,8 +2,10 @@
 //!
 //! 1. Take everything that waits, as one batch (at most [`BATCH_MAX`](super::mailbox::BATCH_MAX)).
 //! 2. Deadline before mailbox: a due timer runs first, however much mail there is.
-//! 3. One batch a turn: where more waits by then, yield, so that the thread's other tasks and its timers live.
-//! 4. On runtimes that steal work, yield once before draining, so that batches form ([`Runtime::coalesce`](super::Runtime::coalesce)).
+//! 3. One batch a turn: where more waits by then, yield, so that the thread's other tasks and its timers
+//!    live.
+//! 4. On runtimes that steal work, yield once before draining, so that batches form
+//!    ([`Runtime::coalesce`](super::Runtime::coalesce)).
 
 use std::{
     future::{Future, poll_fn},
@@ -25,8 +27,8 @@ pub trait Actor: Send + 'static {
         let _ = context;
     }
 
-    /// Works through a batch; what is left in `batch` is dropped. An actor that keeps a deadline never waits in here; one that
-    /// does I/O may, and its next batch gathers meanwhile.
+    /// Works through a batch; what is left in `batch` is dropped. An actor that keeps a deadline never waits
+    /// in here; one that does I/O may, and its next batch gathers meanwhile.
     fn handle(
         &mut self,
         batch: &mut Vec<Self::Message>,
@@ -85,8 +87,8 @@ pub enum Exit {
 
 /// Starts `actor`, which reads from `address`. `ended` is called once, after its mailbox is closed.
 ///
-/// Where the runtime drops the actor instead (it shuts down, or a simulated machine crashes), the mailbox is closed as well, and
-/// `ended` is dropped uncalled.
+/// Where the runtime drops the actor instead (it shuts down, or a simulated machine crashes), the mailbox is
+/// closed as well, and `ended` is dropped uncalled.
 pub fn start<A: Actor>(
     runtime: &SharedRuntime,
     name: &'static str,

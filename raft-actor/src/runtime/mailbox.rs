@@ -7,8 +7,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// The most messages that are handed to an actor at once. More wait for its next turn, so no batch is so long that
-/// the other actors of the thread starve.
+/// The most messages that are handed to an actor at once. More wait for its next turn, so no batch is so long
+/// that the other actors of the thread starve.
 pub const BATCH_MAX: usize = 4096;
 
 /// Where an actor's mail is sent to. Clones send to the same mailbox; messages of one sender stay in order.
@@ -54,8 +54,9 @@ impl<M> Addr<M> {
         Ok(())
     }
 
-    /// Sends what the receiver has asked for (a completion), or what is bounded by something else (permits, windows): taken
-    /// even where the mailbox is full. A stopped actor's mail is dropped, and with it the replies that it holds.
+    /// Sends what the receiver has asked for (a completion), or what is bounded by something else (permits,
+    /// windows): taken even where the mailbox is full. A stopped actor's mail is dropped, and with it the
+    /// replies that it holds.
     pub fn send(&self, message: M) {
         let reader = {
             let mut queue = self.lock();
@@ -119,7 +120,8 @@ impl<M> Addr<M> {
             queue.closed = true;
             (std::mem::take(&mut queue.messages), queue.reader.take())
         };
-        // Outside the lock: a dropped reply wakes its caller, who may send again; a dropped waker may be its task's last.
+        // Outside the lock: a dropped reply wakes its caller, who may send again; a dropped waker may be its
+        // task's last.
         drop(left);
     }
 
