@@ -1,0 +1,3 @@
+//! raft-storage-file's tests, one binary. Each module is named after what it holds the crate to.
+
+mod suite;
