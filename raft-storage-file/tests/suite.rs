@@ -1,47 +1,45 @@
 //! The conformance suite of the log's seam, on files.
 
-use bytes::Bytes;
 use raft_actor::{
-    storage::LogStorage,
-    types::{ClusterId, Entry, HardState, LogId, LogIndex, LogWrite, NodeId, Payload, Term},
+    testkit::{memory::MemoryLog, suite::log_storage},
+    types::{ClusterId, NodeId},
 };
 use raft_storage_file::{FileLog, Identity, Options};
 
-#[tokio::test]
-async fn smoke() {
-    let folder = tempfile::tempdir().unwrap();
-    let identity = Identity { cluster_id: ClusterId(1), node_id: NodeId(2) };
-    let options = Options::default().with_segment_bytes(32 << 10);
-    for round in 0..4_u64 {
-        let mut log = FileLog::open_with(folder.path(), identity, options.clone()).unwrap();
-        let state = log.recover().await.unwrap();
-        assert_eq!(state.last.index.0, round * 50);
-        assert_eq!(state.tail.len() as u64, round * 50 - state.purged.index.0);
-        for number in 0..50 {
-            let id = LogId::new(Term(round + 1), LogIndex(round * 50 + number + 1));
-            let write = LogWrite {
-                sequence: 0,
-                hard_state: Some(HardState { term: Term(round + 1), voted_for: None }),
-                truncate_from: None,
-                entries: vec![Entry::new(
-                    id,
-                    Payload::Command(Bytes::from(vec![number as u8; 100 * number as usize])),
-                )]
-                .into(),
-            };
-            log.write(&[write]).await.unwrap();
-        }
-        let all = log.read(LogIndex(round * 50 + 1), LogIndex(round * 50 + 50), u64::MAX).await.unwrap();
-        assert_eq!(all.len(), 50);
-        if round > 0 {
-            log.purge(LogId::new(Term(round), LogIndex(round * 50))).await.unwrap();
-        }
-        println!(
-            "{:?}",
-            std::fs::read_dir(folder.path().join("log"))
-                .unwrap()
-                .map(|e| e.unwrap().file_name())
-                .collect::<Vec<_>>()
-        );
-    }
+const IDENTITY: Identity = Identity { cluster_id: ClusterId(1), node_id: NodeId(2) };
+
+fn check_files(options: &Options) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let fresh = || {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options.clone();
+        async move || FileLog::open_with(folder.path(), IDENTITY, options.clone()).unwrap()
+    };
+    log_storage::check(fresh, |future| runtime.block_on(future));
+}
+
+#[test]
+fn files_keep_the_contract() {
+    check_files(&Options::default());
+}
+
+#[test]
+fn files_keep_the_contract_in_small_segments_and_with_a_short_tail() {
+    check_files(&Options::default().with_segment_bytes(16 << 10).with_tail_bytes(200));
+}
+
+#[test]
+fn files_keep_the_contract_without_help_in_the_background() {
+    let options = Options::default().with_segment_bytes(64 << 10).with_spare_in_background(false);
+    check_files(&options.with_mark_after(std::time::Duration::from_secs(3600)));
+}
+
+#[test]
+fn memory_keeps_the_contract() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let fresh = || {
+        let log = MemoryLog::new();
+        async move || log.clone()
+    };
+    log_storage::check(fresh, |future| runtime.block_on(future));
 }
