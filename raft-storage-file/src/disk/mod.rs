@@ -4,6 +4,8 @@
 //! can also be injected from outside the process.
 
 mod real;
+#[cfg(feature = "testkit")]
+pub mod simulated;
 
 use std::{any::Any, fmt, io, path::Path, sync::Arc};
 
