@@ -2,6 +2,7 @@
 
 mod composition;
 mod core;
+mod network;
 mod runtime;
 mod simulation;
 mod tidy;

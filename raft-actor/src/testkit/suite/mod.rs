@@ -1,1 +1,3 @@
 //! Conformance suites: run them on an implementation of a seam of your own.
+
+pub mod transport;
