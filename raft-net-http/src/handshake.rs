@@ -1,7 +1,8 @@
 //! The handshake: four headers that say who talks to whom, and the reasons to refuse.
 //!
-//! A node of another cluster with the same node ids would be believed in all it says, so a cluster's id is checked before the
-//! first byte of Raft; so is the receiver's, because an address may have been handed to another node.
+//! A node of another cluster with the same node ids would be believed in all it says, so a cluster's id is
+//! checked before the first byte of Raft; so is the receiver's, because an address may have been handed to
+//! another node.
 
 use actix_web::http::{StatusCode, header::HeaderMap};
 use raft_actor::types::{ClusterId, NodeId};

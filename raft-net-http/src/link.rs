@@ -1,9 +1,10 @@
 //! An open link, the sending end.
 //!
-//! A link must notice by itself that its peer is gone, because nobody answers on it: a dead process closes its sockets,
-//! but a dead machine or a hung process says nothing, and the system's own buffers would swallow heartbeats for many
-//! minutes. So three things break a link, all of them seen by the next `send` at the latest: the peer closed it; no byte
-//! went out for the send deadline; or a ping, which goes along with the messages now and then, got no pong for as long.
+//! A link must notice by itself that its peer is gone, because nobody answers on it: a dead process closes
+//! its sockets, but a dead machine or a hung process says nothing, and the system's own buffers would swallow
+//! heartbeats for many minutes. So three things break a link, all of them seen by the next `send` at the
+//! latest: the peer closed it; no byte went out for the send deadline; or a ping, which goes along with the
+//! messages now and then, got no pong for as long.
 
 use std::{
     future::Future,
@@ -188,8 +189,8 @@ impl HttpLink {
     }
 }
 
-/// Waits for `work`, which writes, as long as something is taken from it in every span of `deadline`: a large batch on a
-/// slow line is given its time, a stuck peer is not.
+/// Waits for `work`, which writes, as long as something is taken from it in every span of `deadline`: a large
+/// batch on a slow line is given its time, a stuck peer is not.
 async fn with_progress(
     written: &AtomicU64,
     deadline: Duration,

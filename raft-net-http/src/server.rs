@@ -1,11 +1,11 @@
 //! Accepts links in an actix-web application, and hands what arrives to the node's inbox.
 //!
 //! One task a link reads frames and delivers them, all that have come at once. It never waits for the node:
-//! [`Inbox::deliver`] drops what does not fit, and while the task works the connection fills up, so a sender that is too
-//! fast waits at its own end.
+//! [`Inbox::deliver`] drops what does not fit, and while the task works the connection fills up, so a sender
+//! that is too fast waits at its own end.
 //!
-//! A node has one link from each peer. When a peer opens another, it has given up the one before, perhaps without this node
-//! having heard of it, so the old one is closed.
+//! A node has one link from each peer. When a peer opens another, it has given up the one before, perhaps
+//! without this node having heard of it, so the old one is closed.
 
 use std::{
     collections::BTreeMap,
@@ -104,8 +104,8 @@ impl Endpoint {
         self
     }
 
-    /// Refuses every sender for which `is_member` is false. Off by default, for a reason: a node that is being added hears of the
-    /// cluster's members only from a leader that it does not know yet.
+    /// Refuses every sender for which `is_member` is false. Off by default, for a reason: a node that is
+    /// being added hears of the cluster's members only from a leader that it does not know yet.
     pub fn with_members(mut self, is_member: impl Fn(NodeId) -> bool + Send + Sync + 'static) -> Endpoint {
         self.is_member = Some(Arc::new(is_member));
         self
@@ -130,7 +130,8 @@ impl Endpoint {
         self.lock().open.keys().copied().collect()
     }
 
-    /// Closes all links and refuses new ones, for good. Call it before the server is stopped, which would wait for them.
+    /// Closes all links and refuses new ones, for good. Call it before the server is stopped, which would
+    /// wait for them.
     pub fn close(&self) {
         let open = {
             let mut links = self.lock();
@@ -179,7 +180,8 @@ impl Endpoint {
         }
     }
 
-    /// Takes note of a new link, and closes the one it follows. `None` where the endpoint has been closed meanwhile.
+    /// Takes note of a new link, and closes the one it follows. `None` where the endpoint has been closed
+    /// meanwhile.
     fn opened(&self, from: NodeId, link: AbortHandle) -> Option<u64> {
         let mut links = self.lock();
         if links.closed {

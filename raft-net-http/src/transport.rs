@@ -58,13 +58,15 @@ impl HttpTransport {
         self
     }
 
-    /// How long it may take to open a link, from the look-up of the name to the end of the handshake. Default 2 s.
+    /// How long it may take to open a link, from the look-up of the name to the end of the handshake. Default
+    /// 2 s.
     pub fn with_connect_deadline(mut self, deadline: Duration) -> HttpTransport {
         self.connect_deadline = deadline;
         self
     }
 
-    /// How long a peer may take nothing in, or leave a ping unanswered, before the link counts as broken. Default 5 s.
+    /// How long a peer may take nothing in, or leave a ping unanswered, before the link counts as broken.
+    /// Default 5 s.
     pub fn with_send_deadline(mut self, deadline: Duration) -> HttpTransport {
         self.send_deadline = deadline;
         self

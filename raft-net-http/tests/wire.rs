@@ -1,4 +1,5 @@
-//! The wire format: its bytes stay what they are, everything survives it, and nothing that arrives makes it panic.
+//! The wire format: its bytes stay what they are, everything survives it, and nothing that arrives makes it
+//! panic.
 
 use std::{
     env, fs,
@@ -322,6 +323,34 @@ fn batch() -> impl Strategy<Value = Vec<Envelope>> {
     vec(envelope, 0..6)
 }
 
+/// What stands between the lines of a fence, in a page or in the comments of a source file.
+fn blocks(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().map(|line| line.trim_start_matches("//!").trim()).collect();
+    lines.split(|line| line.starts_with("```")).skip(1).step_by(2).map(|block| block.join("\n")).collect()
+}
+
+#[test]
+fn the_books_page_shows_the_layout_that_the_code_documents_and_a_frame_as_it_is() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page =
+        fs::read_to_string(package.join("../docs/src/reference/wire-format.md")).expect("the page is there");
+    let source = fs::read_to_string(package.join("src/wire/mod.rs")).expect("the source is there");
+    let shown = blocks(&page);
+    for documented in blocks(&source) {
+        assert!(shown.contains(&documented), "the page does not show:\n{documented}");
+    }
+    let frame = frame_of(&[Envelope {
+        group: GroupId(0),
+        ..envelope(Message::TimeoutNow(TimeoutNow { term: Term(4) }))
+    }]);
+    let bytes: Vec<String> = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+    let words = |block: &String| {
+        let left = block.lines().filter_map(|line| line.split("  ").next()).collect::<Vec<_>>().join(" ");
+        left.split(' ').map(str::to_owned).collect::<Vec<String>>()
+    };
+    assert!(shown.iter().any(|block| words(block) == bytes), "the page does not show: {}", bytes.join(" "));
+}
+
 proptest! {
     #[test]
     fn every_batch_is_read_back_as_it_was(batch in batch()) {
@@ -334,7 +363,10 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_behind_a_right_header_never_panic(count in 0..4_u32, bytes in vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_behind_a_right_header_never_panic(
+        count in 0..4_u32,
+        bytes in vec(any::<u8>(), 0..200),
+    ) {
         let frame = mended([&[0; 12][..], &count.to_le_bytes(), &bytes].concat());
         if let Ok(batch) = read(&frame) {
             assert_eq!(frame_of(&batch), frame, "there is one way to say a thing");
@@ -342,7 +374,11 @@ proptest! {
     }
 
     #[test]
-    fn a_frame_with_a_byte_changed_gives_an_error(batch in batch(), at in any::<usize>(), change in 1..=255_u8) {
+    fn a_frame_with_a_byte_changed_gives_an_error(
+        batch in batch(),
+        at in any::<usize>(),
+        change in 1..=255_u8,
+    ) {
         let mut frame = frame_of(&batch).to_vec();
         let at = at % frame.len();
         frame[at] ^= change;

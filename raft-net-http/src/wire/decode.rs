@@ -116,7 +116,8 @@ impl Reader<'_> {
         Ok(LogId { term: self.u64(what).map(Term)?, index: self.index(what)? })
     }
 
-    /// A count of things of at least `bytes_min` bytes each: neither more than `max`, nor more than can be there.
+    /// A count of things of at least `bytes_min` bytes each: neither more than `max`, nor more than can be
+    /// there.
     fn count(&mut self, what: &'static str, max: usize, bytes_min: usize) -> Result<usize, WireError> {
         let offset = self.offset;
         let count = self.u32(what)? as usize;
@@ -270,8 +271,8 @@ impl Reader<'_> {
     }
 }
 
-/// A membership that some cluster can have: what is on the wire goes around the constructor's checks, so they are made
-/// again here.
+/// A membership that some cluster can have: what is on the wire goes around the constructor's checks, so they
+/// are made again here.
 fn membership(bytes: &[u8]) -> Result<Membership, String> {
     let (membership, rest) =
         postcard::take_from_bytes::<Membership>(bytes).map_err(|error| error.to_string())?;

@@ -12,8 +12,8 @@ use super::{
     Limits, MAGIC, VERSION, checksum_of, kind, outcome, payload, result,
 };
 
-/// Puts envelopes from the front of `batch` into one frame in `frame`, which is empty, and returns how many: all, or as
-/// many as make a frame of a good size. Never none, unless `batch` is empty.
+/// Puts envelopes from the front of `batch` into one frame in `frame`, which is empty, and returns how many:
+/// all, or as many as make a frame of a good size. Never none, unless `batch` is empty.
 pub fn encode(batch: &[Envelope], limits: &Limits, frame: &mut BytesMut) -> Result<usize, EncodeError> {
     debug_assert!(frame.is_empty(), "a frame is encoded into an empty buffer");
     frame.put_bytes(0, FRAME_HEADER_BYTES);
@@ -200,8 +200,8 @@ fn put_write_error(error: &WriteError, frame: &mut BytesMut) {
             frame.put_u64_le(*bytes_max);
         }
         WriteError::Stopped => frame.put_u8(result::STOPPED),
-        // `Unknown`, and whatever a later version can say that this format cannot: "the outcome is not known" is
-        // never false.
+        // `Unknown`, and whatever a later version can say that this format cannot: "the outcome is not known"
+        // is never false.
         _ => frame.put_u8(result::UNKNOWN),
     }
 }

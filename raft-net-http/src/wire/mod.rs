@@ -1,8 +1,8 @@
 //! The wire format, version 1: how a batch of envelopes becomes bytes.
 //!
 //! A *frame* is one binary WebSocket message. It carries envelopes in order, for any number of groups between
-//! one pair of nodes. All numbers are little-endian and of fixed width, so a frame can be read with a ruler, and a
-//! decoded command is a slice of the received buffer, not a copy.
+//! one pair of nodes. All numbers are little-endian and of fixed width, so a frame can be read with a ruler,
+//! and a decoded command is a slice of the received buffer, not a copy.
 //!
 //! ```text
 //! frame      magic "RAF" | version u8 = 1 | length u32 | checksum u32 | count u32 | count x envelope
@@ -10,13 +10,15 @@
 //! ```
 //!
 //! `length` counts the bytes after the frame's 16-byte header, and after the envelope's own length field. The
-//! checksum is CRC-32C over the whole frame without the checksum's four bytes: TCP's own is too weak for a log.
+//! checksum is CRC-32C over the whole frame without the checksum's four bytes: TCP's own is too weak for a
+//! log.
 //!
 //! ```text
 //! kind  body
 //!  1    RequestVote         term u64 | last_log_id | pre_vote u8 | leadership_transfer u8
 //!  2    RequestVoteReply    term u64 | vote_granted u8 | pre_vote u8
-//!  3    AppendEntries       term u64 | prev_log_id | leader_commit u64 | round u64 | count u32 | count x entry
+//!  3    AppendEntries       term u64 | prev_log_id | leader_commit u64 | round u64
+//!                           | count u32 | count x entry
 //!  4    AppendEntriesReply  term u64 | round u64 | outcome
 //!  5    TimeoutNow          term u64
 //!  6    ReadIndex           term u64 | id u64
@@ -25,15 +27,17 @@
 //!  9    ForwardWritesReply  id u64 | count u32 | count x result
 //!
 //! log id     term u64 | index u64
-//! entry      term u64 | kind u8 | length u32 | payload       kind: 0 no-op, 1 command, 2 membership (postcard)
+//! entry      term u64 | kind u8 | length u32 | payload
+//!            kind: 0 no-op, 1 command, 2 membership (postcard)
 //! outcome    0 | match_index u64     1 | rejected log id | hint log id     2 (stale term)
 //! result     0 | log id | length u32 | output     1 (not leader)     2 | leader u64     3 (overloaded)
 //!            4 | bytes u64 | bytes_max u64 (too large)     5 (unknown)     6 (stopped)
 //! ```
 //!
-//! An entry has no index: it is the one after the entry before it, from `prev_log_id.index + 1` on, so a gap cannot be
-//! said. Flags are 0 or 1. Every count and length is held against [`Limits`], and against the bytes that are there, before
-//! anything is allocated; bytes that are no frame give a [`WireError`] that says what is wrong and where.
+//! An entry has no index: it is the one after the entry before it, from `prev_log_id.index + 1` on, so a gap
+//! cannot be said. Flags are 0 or 1. Every count and length is held against [`Limits`], and against the bytes
+//! that are there, before anything is allocated; bytes that are no frame give a [`WireError`] that says what
+//! is wrong and where.
 
 mod decode;
 mod encode;
@@ -68,7 +72,8 @@ const FRAME_BYTES_GOAL: usize = 256 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of one frame, header included. Default 64 MiB, and never above `u32::MAX`. A single message must fit.
+    /// Bytes of one frame, header included. Default 64 MiB, and never above `u32::MAX`. A single message must
+    /// fit.
     pub frame_bytes_max: usize,
     /// Envelopes in one frame. Default 65,536.
     pub envelopes_max: usize,

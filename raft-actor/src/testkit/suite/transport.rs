@@ -252,7 +252,8 @@ pub async fn a_broken_link_says_so_and_a_new_one_works(fixture: &mut impl Transp
     check_numbers(&received(fixture, &reborn, 1).await, 1);
 }
 
-/// One message of every kind, with every kind of entry, outcome and result, and numbers at both ends of their range.
+/// One message of every kind, with every kind of entry, outcome and result, and numbers at both ends of their
+/// range.
 pub fn samples() -> Vec<Message> {
     let id = |term, index| LogId::new(Term(term), LogIndex(index));
     let members = Membership::new([(NodeId(1), "a:1".to_owned()), (NodeId(2), "b:2".to_owned())])
