@@ -1,0 +1,3 @@
+//! A replicated key-value service that speaks the etcd v3 JSON API over HTTP.
+
+pub mod kv;
