@@ -1,3 +1,4 @@
 //! A replicated key-value service that speaks the etcd v3 JSON API over HTTP.
 
+pub mod api;
 pub mod kv;

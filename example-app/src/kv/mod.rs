@@ -22,6 +22,19 @@ pub use self::{
 };
 use self::{keys::Keys, txn::Writer};
 
+/// How far a store is, and how much it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The store's revision.
+    pub revision: i64,
+    /// The term of the last command.
+    pub term: u64,
+    /// The bytes of all keys and values, old versions included.
+    pub size_bytes: u64,
+    /// The bytes of the keys that exist, and of their present values.
+    pub live_bytes: u64,
+}
+
 /// The store.
 #[derive(Clone, Debug)]
 pub struct Kv {
@@ -69,19 +82,10 @@ impl Kv {
         self.revision
     }
 
-    /// The term of the last command.
-    pub fn term(&self) -> u64 {
-        self.term
-    }
-
-    /// The bytes of all keys and values, old versions included.
-    pub fn size_bytes(&self) -> u64 {
-        self.keys.size_bytes
-    }
-
-    /// The bytes of the keys that exist, and of their present values.
-    pub fn live_bytes(&self) -> u64 {
-        self.keys.live_bytes
+    /// How much the store holds.
+    pub fn summary(&self) -> Summary {
+        let Keys { size_bytes, live_bytes, .. } = self.keys;
+        Summary { revision: self.revision, term: self.term, size_bytes, live_bytes }
     }
 
     fn answer(&self, result: Result<Reply, Refusal>) -> Answer {
