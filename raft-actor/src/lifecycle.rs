@@ -71,8 +71,10 @@ impl Ending {
             }
             std::mem::take(&mut state.waiting)
         };
-        // A caller that no longer waits is no error.
-        waiting.into_iter().for_each(|waiting| drop(waiting.send(())));
+        for waiting in waiting {
+            // A caller that no longer waits is no error.
+            let _ = waiting.send(());
+        }
     }
 
     /// Waits until all have ended.

@@ -54,15 +54,14 @@ impl<S: StateMachine> Applier<S> {
         let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
         for entry in entries.iter() {
             let output = self.apply_entry(entry)?;
-            while let Some((id, waiter)) = waiters.pop_front_if(|(id, _)| id.index <= entry.id.index) {
+            // A place in the log has one waiter at the most.
+            if let Some((id, waiter)) = waiters.pop_front_if(|(id, _)| id.index <= entry.id.index) {
                 let outcome = match output {
                     Some(output) if id == entry.id => Ok((id, output)),
                     // Another leader's entry stands where this one was to be: it was never committed.
                     _ => Err(WriteError::NotLeader { leader: None }),
                 };
                 self.answers.push((waiter, outcome));
-                // A place in the log has one waiter at the most.
-                break;
             }
         }
         self.state_machine.flush(last).await.map_err(|error| error.to_string())?;

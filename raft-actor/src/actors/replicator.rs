@@ -9,8 +9,8 @@ use crate::{
     message::{Envelope, Message},
     runtime::{
         actor::{Actor, Context},
+        backoff::Backoff,
         mailbox::Addr,
-        supervise::Backoff,
     },
     state_machine::StateMachine,
     transport::{PeerLink, Transport, TransportError},

@@ -106,8 +106,10 @@ impl<S: StateMachine> NodeBuilder<S> {
         self.config.validate()?;
         let mut storage = self.storage.take().ok_or(StartError::Missing { part: "storage" })?;
         let transport = self.transport.take().ok_or(StartError::Missing { part: "transport" })?;
-        let runtime =
-            self.runtime.take().or_else(default_runtime).ok_or(StartError::Missing { part: "runtime" })?;
+        let runtime = match self.runtime.take() {
+            Some(runtime) => runtime,
+            None => default_runtime()?,
+        };
         let mut state = storage.recover().await?;
         if state.is_new() {
             self.bootstrap(&mut *storage, &mut state).await?;
@@ -214,13 +216,14 @@ impl<S: StateMachine> NodeBuilder<S> {
 }
 
 #[cfg(feature = "actix")]
-fn default_runtime() -> Option<SharedRuntime> {
-    Some(Arc::new(crate::runtime::actix::ActixRuntime::new(1)))
+fn default_runtime() -> Result<SharedRuntime, StartError> {
+    let runtime = crate::runtime::actix::ActixRuntime::new(1).map_err(StartError::Runtime)?;
+    Ok(Arc::new(runtime))
 }
 
 #[cfg(not(feature = "actix"))]
-fn default_runtime() -> Option<SharedRuntime> {
-    None
+fn default_runtime() -> Result<SharedRuntime, StartError> {
+    Err(StartError::Missing { part: "runtime" })
 }
 
 /// Watches over the cast: where one panics, the node stops.

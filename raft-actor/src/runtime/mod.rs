@@ -74,6 +74,29 @@ pub trait Runtime: Send + Sync + 'static {
     }
 }
 
+/// A shared runtime is a runtime.
+impl<R: Runtime + ?Sized> Runtime for Arc<R> {
+    fn spawn(&self, name: &'static str, place: Place, task: BoxFuture<'static, ()>) {
+        (**self).spawn(name, place, task);
+    }
+
+    fn now(&self) -> Time {
+        (**self).now()
+    }
+
+    fn timer(&self) -> Box<dyn Timer> {
+        (**self).timer()
+    }
+
+    fn random(&self) -> u64 {
+        (**self).random()
+    }
+
+    fn coalesce(&self) -> bool {
+        (**self).coalesce()
+    }
+}
+
 impl fmt::Debug for dyn Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Runtime")

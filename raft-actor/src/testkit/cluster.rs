@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     error::StartError,
     node::Node,
-    runtime::{Place, SharedRuntime},
+    runtime::{SharedRuntime, sleep_until},
     state_machine::StateMachine,
     types::{NodeId, Role},
 };
@@ -109,7 +109,7 @@ impl<S: StateMachine> Cluster<S> {
 
     /// Lets the runtime's time pass.
     pub async fn sleep(&self, duration: Duration) {
-        sleep(&self.runtime, duration).await;
+        sleep_until(&self.runtime, self.runtime.now().after(duration)).await;
     }
 
     /// Ends all nodes in order.
@@ -118,18 +118,4 @@ impl<S: StateMachine> Cluster<S> {
             node.shutdown().await;
         }
     }
-}
-
-/// Waits on a runtime's own clock.
-pub async fn sleep(runtime: &SharedRuntime, duration: Duration) {
-    let (done, wait) = tokio::sync::oneshot::channel();
-    let mut timer = runtime.timer();
-    timer.reset(runtime.now().after(duration));
-    let task = async move {
-        std::future::poll_fn(|context| timer.poll(context)).await;
-        // Nobody waits any more: no harm.
-        let _ = done.send(());
-    };
-    runtime.spawn("sleep", Place::Any, Box::pin(task));
-    let _ = wait.await;
 }
