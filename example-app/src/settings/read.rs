@@ -141,12 +141,12 @@ impl Reader {
     }
 
     fn addresses(&mut self, name: &str) -> BTreeMap<NodeId, String> {
-        let list = self.take(name, |value| match value.clone().into_array() {
+        let list: Option<Vec<String>> = self.take(name, |value| match value.clone().into_array() {
             Ok(list) => list.into_iter().map(Value::into_string).collect(),
             Err(_) => Ok(value.into_string()?.split(',').map(|member| member.trim().to_owned()).collect()),
         });
         let mut addresses = BTreeMap::new();
-        for member in list.unwrap_or_else(Vec::<String>::new) {
+        for member in list.unwrap_or_default() {
             let parts = member.split_once('=').map(|(id, address)| (id.trim().parse(), address.trim()));
             match parts {
                 Some((Ok(0), _)) => self.break_rule(format!("{name}: node id 0 is reserved; number from 1")),
