@@ -31,16 +31,7 @@ impl<S: StateMachine> Cluster<S> {
         config: Config,
         new_state: impl Fn() -> S + Send + Sync + 'static,
     ) -> Result<Cluster<S>, StartError> {
-        let seed = runtime.random();
-        let mut cluster = Cluster {
-            network: Network::new(runtime.clone(), seed),
-            runtime,
-            config,
-            new_state: Box::new(new_state),
-            members: (1..=count).map(|number| (NodeId(number), format!("node {number}"))).collect(),
-            logs: (1..=count).map(|number| (NodeId(number), MemoryLog::new())).collect(),
-            nodes: BTreeMap::new(),
-        };
+        let mut cluster = Cluster::new(runtime, count, config, new_state);
         for number in 1..=count {
             let runtime = cluster.runtime.clone();
             cluster.start_node(NodeId(number), runtime).await?;
@@ -48,9 +39,28 @@ impl<S: StateMachine> Cluster<S> {
         Ok(cluster)
     }
 
+    /// A cluster of `count` nodes, none of which runs yet. The network lives on `runtime`.
+    pub fn new(
+        runtime: SharedRuntime,
+        count: u64,
+        config: Config,
+        new_state: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Cluster<S> {
+        let seed = runtime.random();
+        Cluster {
+            network: Network::new(runtime.clone(), seed),
+            runtime,
+            config,
+            new_state: Box::new(new_state),
+            members: (1..=count).map(|number| (NodeId(number), format!("node {number}"))).collect(),
+            logs: (1..=count).map(|number| (NodeId(number), MemoryLog::new())).collect(),
+            nodes: BTreeMap::new(),
+        }
+    }
+
     /// Starts a node that does not run, on what its log holds.
     pub async fn start_node(&mut self, id: NodeId, runtime: SharedRuntime) -> Result<(), StartError> {
-        let log = self.logs.entry(id).or_insert_with(MemoryLog::new).clone();
+        let log = self.logs.entry(id).or_default().clone();
         let node = Node::builder(id, (self.new_state)())
             .members(self.members.clone())
             .storage(log)
