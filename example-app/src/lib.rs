@@ -2,5 +2,11 @@
 
 pub mod api;
 pub mod client;
+pub mod cluster;
+pub mod commands;
 pub mod kv;
+pub mod logs;
+pub mod node;
+mod replicated;
+pub mod serve;
 pub mod settings;

@@ -51,7 +51,8 @@ pub fn servers(settings: &Settings, node: &Node<Kv>, endpoint: &Endpoint) -> std
     let mut servers = vec![clients.disable_signals().shutdown_timeout(2).bind(&settings.address)?.run()];
     if let Some(address) = &settings.peer_address {
         let peers = endpoint.clone();
-        let server = HttpServer::new(move || App::new().configure(peers.routes())).workers(1).tcp_nodelay(true);
+        let server =
+            HttpServer::new(move || App::new().configure(peers.routes())).workers(1).tcp_nodelay(true);
         servers.push(server.disable_signals().shutdown_timeout(2).bind(address)?.run());
     }
     Ok(servers)

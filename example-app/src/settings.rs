@@ -11,7 +11,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Write,
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use config::{Environment, File, FileFormat, Value};
@@ -95,9 +95,11 @@ impl Sources {
                 Some(value) => (Some(value), value.origin().unwrap_or("default").to_owned()),
                 None => (None, "not set".to_owned()),
             };
-            let value = value.map_or_else(|| "\"\"".to_owned(), toml_of);
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{} = {value}  # {from}", key.name);
+            let _ = match value.map(toml_of).filter(|value| value != "\"\"") {
+                Some(value) => writeln!(text, "{} = {value}  # {from}", key.name),
+                None => writeln!(text, "# {} is not set", key.name),
+            };
         }
         Ok(text)
     }
@@ -109,7 +111,7 @@ impl Sources {
             builder = builder.set_default(key.name, key.default).map_err(failed)?;
         }
         if let Some(path) = &self.file {
-            builder = builder.add_source(toml_file(path)?);
+            builder = builder.add_source(File::from(path.as_path()).format(FileFormat::Toml));
         }
         let known = |name: &str| {
             let key = name.strip_prefix("RAFT_")?.to_lowercase();
@@ -125,12 +127,6 @@ impl Sources {
         }
         builder.build().and_then(config::Config::try_deserialize).map_err(failed)
     }
-}
-
-fn toml_file(path: &Path) -> Result<File<config::FileSourceString, FileFormat>, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("the file {} cannot be read: {error}", path.display()))?;
-    Ok(File::from_str(&text, FileFormat::Toml))
 }
 
 fn toml_of(value: &Value) -> String {

@@ -100,7 +100,7 @@ impl Reader {
         let value = self.values.remove(name)?;
         if value.clone().into_string().is_ok_and(|text| text.is_empty()) {
             if let Some(key) = KEYS.iter().find(|key| key.name == name && key.required) {
-                self.break_rule(format!("{name} is not set; for example: {name} = {}", key.example));
+                self.break_rule(format!("{name} is not set; for example {}", key.example));
             }
             return None;
         }

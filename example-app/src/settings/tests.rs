@@ -8,7 +8,7 @@ use super::{KEYS, Settings, SettingsError, Sources, reference};
 
 fn load(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
-    let mut written = tempfile::NamedTempFile::new().expect("a temporary file");
+    let mut written = tempfile::Builder::new().suffix(".toml").tempfile().expect("a temporary file");
     written.write_all(file.as_bytes()).expect("written");
     let sources = Sources {
         file: Some(written.path().to_owned()),
