@@ -32,6 +32,11 @@ const DIRECTIONS: &[Direction] = &[
     Direction { module: "state_machine", sees: &["types"], because: SEAM },
     Direction { module: "transport", sees: &["types", "message"], because: SEAM },
     Direction { module: "runtime", sees: &["types"], because: SEAM },
+    Direction {
+        module: "lifecycle",
+        sees: &["types", "status"],
+        because: "how a node ends is shared by actors and handles, and names neither",
+    },
     Direction { module: "actors", sees: BELOW_ACTORS, because: "actors see the core and the seams" },
     Direction {
         module: "client",
@@ -51,6 +56,7 @@ const DIRECTIONS: &[Direction] = &[
 ];
 
 const BELOW_ACTORS: &[&str] = &[
+    "lifecycle",
     "types",
     "membership",
     "message",

@@ -106,7 +106,7 @@ fn gather(root: &FilePath, folder: &FilePath, files: &mut Vec<SourceFile>) {
             continue;
         }
         if path.is_dir() {
-            if !matches!(name.as_str(), "target" | "book") {
+            if name != "target" {
                 gather(root, &path, files);
             }
         } else if let Ok(text) = std::fs::read_to_string(&path) {
