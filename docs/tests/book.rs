@@ -25,7 +25,10 @@ fn every_include_resolves_to_a_part_that_is_not_empty() {
                     let part = include.anchor.as_ref().map(|name| anchors_of(&text).remove(name));
                     let part = part.unwrap_or(Some(text));
                     if part.is_none_or(|part| part.trim().is_empty()) {
-                        wrong.push(format!("{place}: {}:{:?} is empty or missing", include.file, include.anchor));
+                        wrong.push(format!(
+                            "{place}: {}:{:?} is empty or missing",
+                            include.file, include.anchor
+                        ));
                     }
                 }
             }
@@ -95,11 +98,18 @@ fn every_page_is_in_the_summary_once_and_the_summary_names_nothing_else() {
         *named.entry(summary.beside(&link.target)).or_default() += 1;
     }
     let pages = pages::book();
-    let there: BTreeSet<&str> = pages.iter().map(|page| page.path.as_str()).filter(|path| *path != summary.path).collect();
+    let there: BTreeSet<&str> =
+        pages.iter().map(|page| page.path.as_str()).filter(|path| *path != summary.path).collect();
     let mut wrong = Vec::new();
-    wrong.extend(there.iter().filter(|path| !named.contains_key(**path)).map(|path| format!("{path} is not named")));
-    wrong.extend(named.keys().filter(|path| !there.contains(path.as_str())).map(|path| format!("{path} is not there")));
-    wrong.extend(named.iter().filter(|(_, times)| **times > 1).map(|(path, _)| format!("{path} is named twice")));
+    wrong.extend(
+        there.iter().filter(|path| !named.contains_key(**path)).map(|path| format!("{path} is not named")),
+    );
+    wrong.extend(
+        named.keys().filter(|path| !there.contains(path.as_str())).map(|path| format!("{path} is not there")),
+    );
+    wrong.extend(
+        named.iter().filter(|(_, times)| **times > 1).map(|(path, _)| format!("{path} is named twice")),
+    );
     report(wrong);
 }
 
@@ -109,8 +119,13 @@ fn no_rust_fence_holds_anything_but_includes() {
     for page in pages::book() {
         for fence in fences_of(&page.text).into_iter().filter(|fence| fence.language.starts_with("rust")) {
             let lines = fence.text.lines().filter(|line| !line.trim().is_empty());
-            if lines.clone().count() == 0 || lines.into_iter().any(|line| !line.trim().starts_with("{{#include")) {
-                wrong.push(format!("{}:{}: code of its own; show an anchor of a tested file", page.path, fence.line));
+            if lines.clone().count() == 0
+                || lines.into_iter().any(|line| !line.trim().starts_with("{{#include"))
+            {
+                wrong.push(format!(
+                    "{}:{}: code of its own; show an anchor of a tested file",
+                    page.path, fence.line
+                ));
             }
         }
     }
@@ -119,8 +134,10 @@ fn no_rust_fence_holds_anything_but_includes() {
 
 #[test]
 fn every_picture_has_a_title_and_a_description_and_is_shown() {
-    let shown: BTreeSet<String> =
-        pages::all().iter().flat_map(|page| links_of(&page.text).into_iter().map(|link| page.beside(&link.target))).collect();
+    let shown: BTreeSet<String> = pages::all()
+        .iter()
+        .flat_map(|page| links_of(&page.text).into_iter().map(|link| page.beside(&link.target)))
+        .collect();
     let mut wrong = Vec::new();
     for picture in pages::pictures() {
         for part in ["<title>", "<desc>", "viewBox"] {
@@ -161,9 +178,13 @@ fn every_name_in_the_architecture_and_in_the_glossary_stands_in_the_source() {
             let file = name.text.contains('/') || [".rs", ".md"].iter().any(|end| name.text.ends_with(end));
             let package = pages::root().join(&name.text).join("Cargo.toml").exists();
             let there = match (file, package) {
-                (true, _) => ["", "raft-actor/src"].iter().any(|base| pages::root().join(base).join(&name.text).exists()),
+                (true, _) => ["", "raft-actor/src"]
+                    .iter()
+                    .any(|base| pages::root().join(base).join(&name.text).exists()),
                 (false, true) => true,
-                (false, false) => name.text.split("::").all(|part| words.contains(part.trim_end_matches("()"))),
+                (false, false) => {
+                    name.text.split("::").all(|part| words.contains(part.trim_end_matches("()")))
+                }
             };
             if !there {
                 wrong.push(format!("{}:{}: `{}` is not in the source", page.path, name.line, name.text));

@@ -25,7 +25,8 @@ fn rows_of(page: &str) -> Vec<(String, Vec<String>)> {
 fn plain(written: &str) -> String {
     let written = written.replace(',', "");
     let Some((number, unit)) = written.split_once(' ') else { return written };
-    let number: u64 = number.parse().unwrap_or_else(|_| panic!("a default must begin with a number: {written}"));
+    let number: u64 =
+        number.parse().unwrap_or_else(|_| panic!("a default must begin with a number: {written}"));
     match unit {
         "KiB" => (number << 10).to_string(),
         "MiB" => (number << 20).to_string(),
@@ -92,7 +93,10 @@ fn the_errors_page_tells_every_error_and_what_to_do_about_it() {
     for (name, advice) in &actual {
         let expected = if advice.is_empty() { "" } else { advice };
         let page = told.get(name).unwrap_or_else(|| panic!("errors.md has no row for `{name}`: {expected}"));
-        assert!(expected.is_empty() || page == expected, "errors.md says of `{name}`: {page}\nthe code says: {expected}");
+        assert!(
+            expected.is_empty() || page == expected,
+            "errors.md says of `{name}`: {page}\nthe code says: {expected}"
+        );
     }
     let gone: Vec<&String> = told.keys().filter(|name| !actual.contains_key(*name)).collect();
     assert!(gone.is_empty(), "errors.md tells of errors that are gone: {gone:?}");

@@ -129,8 +129,12 @@ pub(super) fn anchors_of(source: &str) -> BTreeMap<String, String> {
     };
     for (number, line) in source.lines().enumerate() {
         let Some(name) = mark(line, "ANCHOR:") else { continue };
-        let inside = source.lines().skip(number + 1).take_while(|line| mark(line, "ANCHOR_END:").as_ref() != Some(&name));
-        let inside = inside.filter(|line| mark(line, "ANCHOR:").is_none() && mark(line, "ANCHOR_END:").is_none());
+        let inside = source
+            .lines()
+            .skip(number + 1)
+            .take_while(|line| mark(line, "ANCHOR_END:").as_ref() != Some(&name));
+        let inside =
+            inside.filter(|line| mark(line, "ANCHOR:").is_none() && mark(line, "ANCHOR_END:").is_none());
         let ends = source.lines().any(|line| mark(line, "ANCHOR_END:").as_ref() == Some(&name));
         let inside: Vec<&str> = inside.collect();
         let part = if ends { inside.join("\n") } else { String::new() };
@@ -223,7 +227,8 @@ mod itself {
 
     #[test]
     fn anchors_are_read_without_the_marks_of_others() {
-        let source = "a\n// ANCHOR: one\nb\n// ANCHOR: two\nc\n// ANCHOR_END: two\nd\n// ANCHOR_END: one\ne\n";
+        let source =
+            "a\n// ANCHOR: one\nb\n// ANCHOR: two\nc\n// ANCHOR_END: two\nd\n// ANCHOR_END: one\ne\n";
         let anchors = anchors_of(source);
         assert_eq!(anchors["one"], "b\nc\nd");
         assert_eq!(anchors["two"], "c");

@@ -1,7 +1,6 @@
 //! Tutorial 1: a state machine is a plain struct, tested without a cluster.
 
 // ANCHOR: counter
-use async_trait::async_trait;
 use raft_actor::{
     state_machine::StateMachine,
     types::{LogId, LogIndex, Term},
@@ -18,7 +17,6 @@ pub struct Counter {
 #[derive(Serialize, Deserialize)]
 pub struct Add(pub i64);
 
-#[async_trait]
 impl StateMachine for Counter {
     type Command = Add;
     type Output = i64;
