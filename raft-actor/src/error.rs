@@ -79,6 +79,17 @@ pub enum StartError {
     /// What to do: as the error says; nothing was changed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The builder was not given a part that has no default.
+    /// What to do: give it.
+    #[error("the node has no {part}; give the builder one")]
+    Missing {
+        /// Which.
+        part: &'static str,
+    },
+    /// The default runtime could not be started.
+    /// What to do: see the source; most often the system refuses another thread.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(#[source] std::io::Error),
     /// The storage is new and no members were given, so there is nothing to belong to.
     /// What to do: give the initial members to the builder, the same on every node.
     #[error(

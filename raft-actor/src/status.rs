@@ -75,3 +75,27 @@ pub enum PeerState {
     /// A window of AppendEntries in flight.
     Replicate,
 }
+
+impl Status {
+    /// What is left to say of a node that ended without a last word.
+    pub(crate) fn of_a_node_that_is_gone(id: NodeId, failure: Option<String>) -> Status {
+        Status {
+            id,
+            role: Role::Follower,
+            term: Term(0),
+            voted_for: None,
+            leader: None,
+            first_index: LogIndex(1),
+            last_log_id: LogId::ZERO,
+            flushed_index: LogIndex(0),
+            commit_index: LogIndex(0),
+            applied_index: LogIndex(0),
+            membership: Membership::default(),
+            membership_log_id: LogId::ZERO,
+            peers: BTreeMap::new(),
+            transfer: None,
+            election_in: None,
+            failure,
+        }
+    }
+}

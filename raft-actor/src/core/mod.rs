@@ -1,5 +1,283 @@
-//! The core decides. A pure function of state: `step(now, input) -> effects`.
+//! The core decides. [`Raft`] is a pure function of state: `step(now, input) -> effects`. It never waits, never asks
+//! the time, and draws its own random numbers from a seed, so the same state and the same input have the same effects.
+//!
+//! Whoever carries the effects out does so in order, one after the other, and reports back: that a write is
+//! flushed, that entries are applied, that a message has come. Inputs may be handed over in batches
+//! ([`Raft::step_all`]); a batch has at most one write, and normally one AppendEntries a peer and one apply.
+//!
+//! # Elections (Raft §5.2, §5.4.1; thesis §4.2.3, §9.6)
+//!
+//! A voter that hears no leader for a random time between `election_timeout_min` and `_max` first asks the others
+//! whether they would vote for it (*pre-vote*), and raises its term only if a quorum would. A node that has heard a
+//! leader within `election_timeout_min` does not answer candidates, unless the leader itself asked for the election. A
+//! leader that hears no quorum for `election_timeout_max` steps down (*check-quorum*). A vote is given once a term,
+//! to a log at least as new as the voter's own, and is on the disk before it is told, to oneself too.
+//!
+//! # Replication (Raft §5.3; thesis §10.2)
+//!
+//! The leader sends a window of AppendEntries to each peer, while its own disk writes the same entries: its own flush is one
+//! vote among the others. A follower answers with `match_index`, what this leader has verified *and* is flushed. Where logs
+//! part, both sides skip whole terms to find the place. An entry is truncated only where the leader has
+//! another in its place, and never at or below the commit index.
+//!
+//! # Commit and apply (Raft §5.4.2)
+//!
+//! An entry of the leader's own term is committed once a quorum has flushed it, and with it all before it. A node applies what
+//! is committed and on its own disk, each index once, in order.
+//!
+//! # Reads (thesis §6.4) and handing over (thesis §3.10)
+//!
+//! A read waits for a round of heartbeats which proves that no later leader has taken over, and is then answered with
+//! the commit index that was known when the round began. Any node takes reads; a follower asks its leader. A leader
+//! that hands over stops taking proposals, brings its successor up to date, and tells it to campaign.
+//!
+//! # What is refused
+//!
+//! A term more than [`TERM_JUMP_MAX`] above the node's own, or `u64::MAX`, comes from a broken node: its message is
+//! dropped, or one bad message could push the cluster to the end of the numbers and stop elections for ever. Entries
+//! that are not consecutive, or are newer than the leader that sends them, are dropped too. Nothing that a peer
+//! says makes a node panic, except a leader that contradicts a committed entry: to go on would lose data.
+//!
+//! # Caveats
+//!
+//! The log is never purged yet and there are no snapshots, so a peer that needs purged entries is only sent heartbeats.
+//! The membership is what the log says; there is no input to change it yet.
+//!
+//! # Example
+//!
+//! A cluster of one elects itself and commits a command:
+//!
+//! ```
+//! use raft_actor::{
+//!     config::Config,
+//!     core::{Effect, Input, Raft},
+//!     membership::Membership,
+//!     types::{LogIndex, LogState, NodeId, Role, Time},
+//! };
+//!
+//! let members = Membership::new([(NodeId(1), "here".to_owned())])?;
+//! let mut raft = Raft::new(NodeId(1), &Config::default(), 42, Time(0), LogState::default(), members);
+//!
+//! // Nobody else is there: when its election timeout has passed, it writes down the vote for itself ...
+//! let now = raft.deadline();
+//! let effects = raft.step(now, Input::Tick);
+//! assert!(matches!(&effects[0], Effect::Write(write) if write.hard_state.is_some()));
+//! // ... which counts once it is flushed. The first entry of its term is written next.
+//! raft.step(now, Input::Flushed { sequence: 1 });
+//! assert_eq!(raft.role(), Role::Leader);
+//!
+//! raft.step(now, Input::Propose { commands: vec!["x = 1".into()] });
+//! assert_eq!(raft.commit_index(), LogIndex(0));
+//! let effects = raft.step(now, Input::Flushed { sequence: 3 });
+//! assert_eq!(raft.commit_index(), LogIndex(2));
+//! assert!(effects.iter().any(|effect| matches!(effect, Effect::Apply(entries) if entries.len() == 2)));
+//! # Ok::<(), raft_actor::membership::MembershipError>(())
+//! ```
 
+mod cache;
+mod commit;
 mod effect;
+mod election;
+mod finish;
+mod follow;
+mod log;
+mod progress;
+mod random;
+mod read;
+mod receive;
+mod replication;
+mod transfer;
+mod view;
+
+use std::collections::BTreeMap;
 
 pub use effect::{Effect, Effects, Input, LogReader};
+pub use receive::TERM_JUMP_MAX;
+
+use self::{
+    election::Tally, finish::Output, follow::Following, log::Log, random::Random, replication::Leadership,
+};
+use crate::{
+    config::Config,
+    membership::Membership,
+    types::{HardState, LogIndex, LogState, NodeId, Role, Term, Time},
+};
+
+/// One node's part in Raft. See the [module's documentation](self) for what it does and an example.
+#[derive(Clone, Debug)]
+pub struct Raft {
+    id: NodeId,
+    config: Config,
+    random: Random,
+    now: Time,
+    hard_state: HardState,
+    /// `hard_state` is newer than the last write.
+    hard_state_changed: bool,
+    /// The last write that holds a hard state.
+    hard_state_sequence: u64,
+    state: State,
+    leader: Option<NodeId>,
+    /// When the leader was last heard.
+    leader_contact: Option<Time>,
+    election_deadline: Time,
+    log: Log,
+    commit_index: LogIndex,
+    /// Up to here entries were given out to be applied.
+    given_index: LogIndex,
+    applied_index: LogIndex,
+    /// Entries to apply are being read back from the log.
+    apply_reading: bool,
+    following: Following,
+    output: Output,
+}
+
+/// What a node is, and what it needs for that.
+#[derive(Clone, Debug)]
+enum State {
+    Follower,
+    PreCandidate(Tally),
+    Candidate(Tally),
+    Leader(Box<Leadership>),
+}
+
+impl Raft {
+    /// A node that starts, or starts again, at `now` with what its log storage has recovered.
+    ///
+    /// `base` is the membership where the log holds none. `seed` is for election timeouts; every node needs another, or
+    /// their elections collide. The configuration must be valid ([`Config::validate`]).
+    pub fn new(id: NodeId, config: &Config, seed: u64, now: Time, state: LogState, base: Membership) -> Raft {
+        let purged = state.purged.index;
+        let hard_state = state.hard_state;
+        let mut raft = Raft {
+            id,
+            config: config.clone(),
+            random: Random::new(seed),
+            now,
+            hard_state,
+            hard_state_changed: false,
+            hard_state_sequence: 0,
+            state: State::Follower,
+            leader: None,
+            leader_contact: None,
+            election_deadline: now,
+            log: Log::new(state, base),
+            // Raft Figure 2: what is committed is not remembered; the next leader tells.
+            commit_index: purged,
+            given_index: purged,
+            applied_index: purged,
+            apply_reading: false,
+            following: Following::default(),
+            output: Output::new((Role::Follower, hard_state.term, None)),
+        };
+        raft.reset_election_deadline();
+        raft
+    }
+
+    /// Takes one input in, and says what is to be done.
+    pub fn step(&mut self, now: Time, input: Input) -> Effects {
+        let mut effects = Effects::new();
+        self.step_all(now, [input], &mut effects);
+        effects
+    }
+
+    /// Takes inputs in, in order, as one batch, and adds what is to be done to `effects`.
+    ///
+    /// `now` never goes back; an earlier time than the last is taken for the last.
+    pub fn step_all(&mut self, now: Time, inputs: impl IntoIterator<Item = Input>, effects: &mut Effects) {
+        self.now = self.now.max(now);
+        for input in inputs {
+            self.take_in(input);
+            self.note_role_change();
+        }
+        // After the inputs: a node that was held up must not take its mail's age for a leader's silence.
+        self.pass_time();
+        self.note_role_change();
+        self.finish(effects);
+    }
+
+    fn take_in(&mut self, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::Receive { from, message } => self.receive(from, message),
+            Input::Propose { commands } => self.propose(commands),
+            Input::Read { id } => self.read(id),
+            Input::Transfer { to } => self.start_transfer(to),
+            Input::Campaign => self.start_pre_vote(),
+            Input::Flushed { sequence } => self.flushed(sequence),
+            Input::Applied { index } => {
+                self.applied_index = self.applied_index.max(index.min(self.given_index));
+            }
+            Input::LogRead { reader, entries } => self.take_log_read(reader, entries),
+            Input::Unreachable { peer } => {
+                if let Some(progress) = self.progress_of(peer) {
+                    progress.unreachable();
+                }
+            }
+        }
+    }
+
+    fn pass_time(&mut self) {
+        self.expire_reads();
+        if matches!(self.state, State::Leader(_)) {
+            self.pass_time_as_leader();
+        } else if self.now >= self.election_deadline {
+            self.election_timed_out();
+        }
+    }
+
+    /// When [`Input::Tick`] is due next. A tick that comes early does nothing.
+    pub fn deadline(&self) -> Time {
+        let reads = self.reads_deadline();
+        let own = match &self.state {
+            State::Leader(leadership) => leadership.deadline(),
+            _ => self.election_deadline,
+        };
+        reads.map_or(own, |reads| reads.min(own))
+    }
+
+    /// The disk has done a write, and all before it.
+    fn flushed(&mut self, sequence: u64) {
+        let had = self.following.match_index(&self.log);
+        self.log.complete(sequence);
+        if self.following.match_index(&self.log) > had {
+            // An ack says what is flushed, so it follows the disk.
+            self.following.ack_due = true;
+        }
+        self.count_own_vote();
+    }
+
+    /// Whether term and vote are on the disk. Until they are, nothing may be said that relies on them.
+    fn hard_state_is_flushed(&self) -> bool {
+        !self.hard_state_changed && self.log.flushed_sequence() >= self.hard_state_sequence
+    }
+
+    fn set_hard_state(&mut self, term: Term, voted_for: Option<NodeId>) {
+        debug_assert!(term >= self.hard_state.term, "a term never goes back");
+        if term > self.hard_state.term {
+            // What a leader has verified counts in its own term only.
+            self.following.forget_leader();
+        }
+        let hard_state = HardState { term, voted_for };
+        self.hard_state_changed |= hard_state != self.hard_state;
+        self.hard_state = hard_state;
+    }
+
+    fn leadership(&mut self) -> Option<&mut Leadership> {
+        match &mut self.state {
+            State::Leader(leadership) => Some(leadership),
+            _ => None,
+        }
+    }
+
+    fn progress_of(&mut self, peer: NodeId) -> Option<&mut progress::Progress> {
+        self.leadership().and_then(|leadership| leadership.peers.get_mut(&peer))
+    }
+
+    /// The present role and what goes with it, as [`Effect::RoleChanged`] tells it.
+    fn standing(&self) -> (Role, Term, Option<NodeId>) {
+        (self.role(), self.term(), self.leader)
+    }
+}
+
+/// Peers in ascending order, so that the same state sends in the same order.
+type Peers = BTreeMap<NodeId, progress::Progress>;

@@ -68,6 +68,11 @@ impl<M> Context<M> {
         self.deadline = deadline;
     }
 
+    /// Whether [`Context::stop`] was called.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     /// Ends the actor after the present call.
     pub fn stop(&mut self) {
         self.stopping = true;

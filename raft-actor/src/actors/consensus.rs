@@ -1,0 +1,386 @@
+//! The consensus actor: owns the core. It drains its mailbox whole, steps what it found as one batch, and carries out
+//! the effects in order. It never waits, and decides nothing that Raft has a rule for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::{
+    applier, election_timer, log_store,
+    reads::{Read, Reads},
+    replicator,
+    waiter::{RemoteWaiter, Waiter},
+    writes::{Pending, Writes},
+};
+use crate::{
+    config::Config,
+    core::{Effect, Effects, Input, LogReader, Raft},
+    error::WriteError,
+    lifecycle::{Ending, Phase},
+    message::{Envelope, ForwardWritesReply, Message},
+    runtime::{
+        actor::{Actor, Context},
+        mailbox::Addr,
+    },
+    state_machine::StateMachine,
+    status::Status,
+    types::{Entries, LogIndex, NodeId, Role, Term, Time},
+};
+
+/// The consensus actor's mail.
+pub(crate) enum Mail<S: StateMachine> {
+    /// A client of this node writes.
+    Write { command: Bytes, waiter: Waiter<S> },
+    /// A client of this node reads what is committed.
+    Read(Read<S>),
+    /// A peer's mail.
+    Deliver(Vec<Envelope>),
+    /// The core's deadline has come.
+    DeadlineReached,
+    /// From the log store: on the disk, up to this write.
+    Flushed { sequence: u64 },
+    /// From the log store: entries that were asked for.
+    LogRead { reader: LogReader, entries: Entries },
+    /// From the applier.
+    Applied { index: LogIndex },
+    /// From a replicator: its link broke, or could not be opened.
+    Unreachable { peer: NodeId },
+    /// From a replicator: its link is open.
+    Reachable { peer: NodeId },
+    /// From a replicator: carried writes that never left.
+    ForwardNotSent { id: u64 },
+    /// Somebody wants to know.
+    Status(oneshot::Sender<Status>),
+    /// Somebody wants another leader. Answered by whether this node has stopped leading.
+    Transfer { to: Option<NodeId>, reply: oneshot::Sender<bool> },
+    /// Somebody wants this node to campaign.
+    Campaign,
+    /// Hand over, answer everybody, end.
+    Shutdown,
+    /// Another actor cannot go on: end at once.
+    Failed { reason: String },
+}
+
+/// Whom the consensus actor sends mail to.
+pub(crate) struct Cast<S: StateMachine> {
+    pub(crate) election_timer: Addr<election_timer::Mail>,
+    pub(crate) log_store: Addr<log_store::Mail>,
+    pub(crate) applier: Addr<applier::Mail<S>>,
+    pub(crate) replicators: BTreeMap<NodeId, Addr<replicator::Mail>>,
+}
+
+/// See the module.
+pub(crate) struct Consensus<S: StateMachine> {
+    raft: Raft,
+    config: Config,
+    cast: Cast<S>,
+    ending: Arc<Ending>,
+    writes: Writes<S>,
+    reads: Reads<S>,
+    unreachable: BTreeSet<NodeId>,
+    transfers: Vec<oneshot::Sender<bool>>,
+    /// The term that this node leads, as its waiting writers know it.
+    leading: Option<Term>,
+    phase: Phase,
+    /// When the election timer will fire.
+    armed: Option<Time>,
+    /// What this turn has to do: kept between turns for their memory only.
+    inputs: Vec<Input>,
+    arrived: Vec<Pending<S>>,
+    asking: Vec<Read<S>>,
+    effects: Effects,
+}
+
+impl<S: StateMachine> Consensus<S> {
+    pub(crate) fn new(raft: Raft, config: Config, cast: Cast<S>, ending: Arc<Ending>) -> Consensus<S> {
+        Consensus {
+            raft,
+            config,
+            cast,
+            ending,
+            writes: Writes::new(),
+            reads: Reads::new(),
+            unreachable: BTreeSet::new(),
+            transfers: Vec::new(),
+            leading: None,
+            phase: Phase::Running,
+            armed: None,
+            inputs: Vec::new(),
+            arrived: Vec::new(),
+            asking: Vec::new(),
+            effects: Effects::new(),
+        }
+    }
+
+    fn sort(&mut self, mail: Mail<S>, now: Time, context: &mut Context<Mail<S>>) {
+        match mail {
+            Mail::Write { command, waiter } => {
+                let deadline = now.after(self.config.request_timeout);
+                self.arrived.push(Pending { command, waiter, deadline });
+            }
+            Mail::Read(read) => self.asking.push(read),
+            Mail::Deliver(batch) => batch.into_iter().for_each(|envelope| self.receive(envelope, now)),
+            Mail::DeadlineReached => {
+                self.armed = None;
+                self.retry();
+            }
+            Mail::Flushed { sequence } => self.inputs.push(Input::Flushed { sequence }),
+            Mail::LogRead { reader, entries } => self.inputs.push(Input::LogRead { reader, entries }),
+            Mail::Applied { index } => self.inputs.push(Input::Applied { index }),
+            Mail::Unreachable { peer } => {
+                self.unreachable.insert(peer);
+                self.writes.link_lost(peer);
+                self.inputs.push(Input::Unreachable { peer });
+            }
+            Mail::Reachable { peer } => {
+                self.unreachable.remove(&peer);
+                self.arrived.extend(self.writes.unpark());
+            }
+            Mail::ForwardNotSent { id } => self.park(id),
+            // Nobody waits any more where the answer cannot be sent.
+            Mail::Status(reply) => drop(reply.send(self.raft.status(now))),
+            Mail::Transfer { to, reply } => {
+                self.transfers.push(reply);
+                self.inputs.push(Input::Transfer { to });
+            }
+            Mail::Campaign => self.inputs.push(Input::Campaign),
+            Mail::Shutdown => {
+                if matches!(self.phase, Phase::Running) {
+                    self.phase = Phase::Draining { until: now.after(self.config.election_timeout_max) };
+                }
+            }
+            Mail::Failed { reason } => {
+                self.ending.fail(reason);
+                context.stop();
+            }
+        }
+    }
+
+    fn receive(&mut self, envelope: Envelope, now: Time) {
+        let from = envelope.from;
+        match envelope.message {
+            Message::ForwardWrites(forward) => {
+                let Some(origin) = self.cast.replicators.get(&from) else { return };
+                let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin.clone());
+                let deadline = now.after(self.config.request_timeout);
+                self.arrived.extend(
+                    forward.commands.into_iter().zip(waiters).map(|(command, waiter)| Pending {
+                        command,
+                        waiter: Waiter::Remote(waiter),
+                        deadline,
+                    }),
+                );
+            }
+            Message::ForwardWritesReply(reply) => self.forward_answered(reply),
+            message => self.inputs.push(Input::Receive { from, message }),
+        }
+    }
+
+    fn forward_answered(&mut self, reply: ForwardWritesReply) {
+        let leader = self.raft.leader();
+        for write in self.writes.answered(reply) {
+            self.writes.park(write, leader);
+        }
+    }
+
+    fn park(&mut self, forward: u64) {
+        let leader = self.raft.leader();
+        for write in self.writes.not_sent(forward) {
+            self.writes.park(write, leader);
+        }
+    }
+
+    /// Steps the core until this turn has nothing left for it.
+    fn turn(&mut self, now: Time) {
+        if now >= self.raft.deadline() {
+            self.inputs.push(Input::Tick);
+        }
+        loop {
+            self.route();
+            if !self.asking.is_empty() {
+                let reads = std::mem::take(&mut self.asking);
+                let id = self.reads.ask(reads, now.after(self.config.request_timeout));
+                self.inputs.push(Input::Read { id });
+            }
+            if self.inputs.is_empty() {
+                break;
+            }
+            let mut effects = std::mem::take(&mut self.effects);
+            self.raft.step_all(now, self.inputs.drain(..), &mut effects);
+            for effect in effects.drain(..) {
+                self.carry_out(effect);
+            }
+            self.effects = effects;
+        }
+        let served = self.reads.servable(self.raft.applied_index());
+        if !served.is_empty() {
+            self.cast.applier.send(applier::Mail::Read(served));
+        }
+        self.writes.expire(now, self.raft.leader());
+        self.reads.expire(now, self.raft.leader());
+    }
+
+    /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is one.
+    fn route(&mut self) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        let writes = std::mem::take(&mut self.arrived);
+        if !matches!(self.phase, Phase::Running) {
+            return writes.into_iter().for_each(|write| write.waiter.settle(Err(WriteError::Stopped)));
+        }
+        if self.raft.role() == Role::Leader {
+            let commands = self.writes.propose(writes);
+            return self.inputs.push(Input::Propose { commands });
+        }
+        let leader = self.raft.leader();
+        if !self.config.forward_writes {
+            let refused = || Err(WriteError::NotLeader { leader });
+            return writes.into_iter().for_each(|write| write.waiter.settle(refused()));
+        }
+        let way = leader.filter(|leader| !self.unreachable.contains(leader));
+        let way = way.and_then(|leader| Some((leader, self.cast.replicators.get(&leader)?.clone())));
+        let (local, remote): (Vec<_>, Vec<_>) =
+            writes.into_iter().partition(|write| matches!(write.waiter, Waiter::Local { .. }));
+        // A write is carried once: the node that it came from knows where to carry it next.
+        remote.into_iter().for_each(|write| self.writes.park(write, leader));
+        match way {
+            Some((leader, replicator)) => {
+                for message in self.writes.forward(leader, local) {
+                    replicator.send(replicator::Mail::Send(Message::ForwardWrites(message)));
+                }
+            }
+            None => local.into_iter().for_each(|write| self.writes.park(write, leader)),
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Write(write) => self.cast.log_store.send(log_store::Mail::Write(write)),
+            Effect::Send { to, message } => {
+                if let Some(replicator) = self.cast.replicators.get(&to) {
+                    // A peer that takes nothing off its queue loses what is beyond it, as on a network.
+                    let _ = replicator.try_send(replicator::Mail::Send(message));
+                }
+            }
+            Effect::ReadLog { reader, first, last, bytes_max } => {
+                self.cast.log_store.send(log_store::Mail::Read { reader, first, last, bytes_max });
+            }
+            Effect::Apply(entries) => self.apply(entries),
+            Effect::Proposed { first, count } => self.writes.proposed(first, count as usize),
+            Effect::ProposalRefused { leader, count } => {
+                for write in self.writes.refused(count as usize) {
+                    self.writes.park(write, leader);
+                }
+            }
+            Effect::ReadReady { ids, read_index } => self.reads.confirmed(&ids, read_index),
+            Effect::ReadFailed { ids, .. } => self.reads.failed(&ids),
+            Effect::RoleChanged { role, term, leader } => self.role_changed(role, term, leader),
+            Effect::TransferEnded { succeeded } => {
+                for reply in self.transfers.drain(..) {
+                    let _ = reply.send(succeeded);
+                }
+                self.arrived.extend(self.writes.unpark());
+                self.phase.handed_over();
+            }
+        }
+    }
+
+    fn apply(&mut self, entries: Entries) {
+        let Some(last) = entries.last() else { return };
+        let waiters = self.writes.committed(last.id.index);
+        self.cast.applier.send(applier::Mail::Apply { entries, waiters });
+    }
+
+    fn role_changed(&mut self, role: Role, term: Term, leader: Option<NodeId>) {
+        tracing::info!(node = %self.raft.id(), %term, %role, leader = leader.map(|node| node.0), "role");
+        let leading = (role == Role::Leader).then_some(term);
+        if self.leading != leading {
+            self.writes.leadership_lost();
+            self.leading = leading;
+        }
+        self.retry();
+    }
+
+    /// Takes up again what was put aside for want of a leader.
+    fn retry(&mut self) {
+        if self.raft.leader().is_some() {
+            self.arrived.extend(self.writes.unpark());
+            self.inputs.extend(self.reads.ask_again().into_iter().map(|id| Input::Read { id }));
+        }
+    }
+
+    /// Goes on with an orderly end: first what is under way, then leadership, then everything.
+    fn shut_down(&mut self, now: Time, context: &mut Context<Mail<S>>) {
+        if let Phase::Draining { until } = self.phase {
+            self.writes.stop();
+            if !self.writes.any_under_way() || now >= until {
+                self.phase = Phase::HandingOver { until: now.after(self.config.election_timeout_max) };
+                self.inputs.push(Input::Transfer { to: None });
+                self.turn(now);
+            }
+        }
+        let alone = self.raft.role() != Role::Leader || self.raft.membership().voters().len() < 2;
+        if let Phase::HandingOver { until } = self.phase
+            && (alone || now >= until)
+        {
+            self.phase = Phase::Over;
+        }
+        if matches!(self.phase, Phase::Over) {
+            context.stop();
+        }
+    }
+
+    /// Has the timer fire when the core, or something that waits here, is next due.
+    fn arm(&mut self, now: Time) {
+        let mut next = self.raft.deadline();
+        let housekeeping = self.writes.any_with_deadline()
+            || !self.reads.is_empty()
+            || !matches!(self.phase, Phase::Running);
+        if housekeeping {
+            next = next.min(now.after(self.config.heartbeat_interval));
+        }
+        if self.armed.is_none_or(|armed| next < armed) {
+            self.armed = Some(next);
+            self.cast.election_timer.send(election_timer::Mail::Arm(next));
+        }
+    }
+
+    fn farewell(&self, now: Time) {
+        self.ending.last_status(self.raft.status(now));
+        self.cast.election_timer.send(election_timer::Mail::Stop);
+        self.cast.log_store.send(log_store::Mail::Stop);
+        self.cast.applier.send(applier::Mail::Stop);
+        for replicator in self.cast.replicators.values() {
+            replicator.send(replicator::Mail::Stop);
+        }
+    }
+}
+
+impl<S: StateMachine> Actor for Consensus<S> {
+    type Message = Mail<S>;
+
+    fn started(&mut self, context: &mut Context<Mail<S>>) {
+        self.arm(context.now());
+    }
+
+    async fn handle(&mut self, batch: &mut Vec<Mail<S>>, context: &mut Context<Mail<S>>) {
+        let now = context.now();
+        for mail in batch.drain(..) {
+            self.sort(mail, now, context);
+        }
+        if !context.is_stopping() {
+            self.turn(now);
+            self.shut_down(now, context);
+        }
+        if context.is_stopping() {
+            self.farewell(now);
+        } else {
+            self.arm(now);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Reads under way on this node: waiting for a read index, for the state machine to get there, or for a leader.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    error::ReadError,
+    message::ReadId,
+    runtime::permits::Permit,
+    state_machine::StateMachine,
+    types::{LogIndex, NodeId, Time},
+};
+
+/// What a read does with the state, or with the reason why it may not see it.
+pub(crate) type Answer<S> = Box<dyn FnOnce(Result<&S, ReadError>) + Send>;
+
+/// One read.
+pub(crate) struct Read<S: StateMachine> {
+    pub(crate) answer: Answer<S>,
+    pub(crate) permit: Permit,
+}
+
+impl<S: StateMachine> Read<S> {
+    /// Gives the share back and answers.
+    pub(crate) fn settle(self, state: Result<&S, ReadError>) {
+        drop(self.permit);
+        (self.answer)(state);
+    }
+}
+
+/// Reads that go the same way together.
+struct Batch<S: StateMachine> {
+    deadline: Time,
+    reads: Vec<Read<S>>,
+}
+
+/// See the module.
+pub(crate) struct Reads<S: StateMachine> {
+    next_id: u64,
+    /// Waiting for a read index.
+    asked: BTreeMap<ReadId, Batch<S>>,
+    /// Waiting for the state machine to have applied so far.
+    ready: Vec<(LogIndex, Batch<S>)>,
+    /// Waiting for a leader to ask.
+    parked: Vec<Batch<S>>,
+}
+
+impl<S: StateMachine> Reads<S> {
+    pub(crate) fn new() -> Reads<S> {
+        Reads { next_id: 1, asked: BTreeMap::new(), ready: Vec::new(), parked: Vec::new() }
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.ready.is_empty() && self.parked.is_empty()
+    }
+
+    /// Takes in reads that arrived together, and gives the number to ask the core with.
+    pub(crate) fn ask(&mut self, reads: Vec<Read<S>>, deadline: Time) -> ReadId {
+        self.ask_batch(Batch { deadline, reads })
+    }
+
+    fn ask_batch(&mut self, batch: Batch<S>) -> ReadId {
+        let id = ReadId(self.next_id);
+        self.next_id += 1;
+        self.asked.insert(id, batch);
+        id
+    }
+
+    /// These have their read index.
+    pub(crate) fn confirmed(&mut self, ids: &[ReadId], read_index: LogIndex) {
+        let batches = ids.iter().filter_map(|id| self.asked.remove(id));
+        self.ready.extend(batches.map(|batch| (read_index, batch)));
+    }
+
+    /// These got none; they wait for a leader that will give them one.
+    pub(crate) fn failed(&mut self, ids: &[ReadId]) {
+        let batches = ids.iter().filter_map(|id| self.asked.remove(id));
+        self.parked.extend(batches);
+    }
+
+    /// Asks anew for those that waited for a leader.
+    pub(crate) fn ask_again(&mut self) -> Vec<ReadId> {
+        let parked = std::mem::take(&mut self.parked);
+        parked.into_iter().map(|batch| self.ask_batch(batch)).collect()
+    }
+
+    /// Those that may be served, now that the state machine has applied up to `applied`.
+    pub(crate) fn servable(&mut self, applied: LogIndex) -> Vec<Read<S>> {
+        let served = self.ready.extract_if(.., |(read_index, _)| *read_index <= applied);
+        served.flat_map(|(_, batch)| batch.reads).collect()
+    }
+
+    /// Gives up on what has waited too long.
+    pub(crate) fn expire(&mut self, now: Time, leader: Option<NodeId>) {
+        for batch in self.parked.extract_if(.., |batch| batch.deadline <= now) {
+            batch.reads.into_iter().for_each(|read| read.settle(Err(ReadError::NotLeader { leader })));
+        }
+        let asked = self.asked.extract_if(.., |_, batch| batch.deadline <= now).map(|(_, batch)| batch);
+        let ready = self.ready.extract_if(.., |(_, batch)| batch.deadline <= now).map(|(_, batch)| batch);
+        for batch in asked.chain(ready) {
+            batch.reads.into_iter().for_each(|read| read.settle(Err(ReadError::TimedOut)));
+        }
+    }
+}

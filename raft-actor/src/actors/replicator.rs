@@ -1,0 +1,141 @@
+//! A replicator: keeps the link to one peer, and sends what the core wants sent. It waits for the network so that
+//! nobody else has to, and tells the consensus actor when the link breaks. What cannot be sent is dropped: the
+//! protocol repairs it.
+
+use std::{sync::Arc, time::Duration};
+
+use super::consensus;
+use crate::{
+    message::{Envelope, Message},
+    runtime::{
+        actor::{Actor, Context},
+        backoff::Backoff,
+        mailbox::Addr,
+    },
+    state_machine::StateMachine,
+    transport::{PeerLink, Transport, TransportError},
+    types::{GroupId, NodeId, Time},
+};
+
+/// The shortest wait before a broken link is tried again.
+const RECONNECT_MIN: Duration = Duration::from_millis(20);
+
+/// The longest such wait. Well below an election timeout's consequences, far above a flood.
+const RECONNECT_MAX: Duration = Duration::from_millis(500);
+
+/// A replicator's mail.
+pub(crate) enum Mail {
+    /// Send this to the peer.
+    Send(Message),
+    /// The node is ending.
+    Stop,
+}
+
+/// Where a link goes.
+pub(crate) struct Route {
+    pub(crate) group: GroupId,
+    pub(crate) from: NodeId,
+    pub(crate) to: NodeId,
+    pub(crate) address: String,
+}
+
+/// See the module.
+pub(crate) struct Replicator<S: StateMachine> {
+    route: Route,
+    transport: Arc<dyn Transport>,
+    consensus: Addr<consensus::Mail<S>>,
+    link: Option<Box<dyn PeerLink>>,
+    backoff: Backoff,
+    /// Before this time no connection is tried.
+    retry_at: Time,
+    /// Whether the last thing that people were told is that the peer cannot be reached.
+    told_unreachable: bool,
+    outbox: Vec<Envelope>,
+}
+
+impl<S: StateMachine> Replicator<S> {
+    pub(crate) fn new(
+        route: Route,
+        transport: Arc<dyn Transport>,
+        consensus: Addr<consensus::Mail<S>>,
+    ) -> Replicator<S> {
+        Replicator {
+            route,
+            transport,
+            consensus,
+            link: None,
+            backoff: Backoff::new(RECONNECT_MIN, RECONNECT_MAX),
+            retry_at: Time(0),
+            told_unreachable: false,
+            outbox: Vec::new(),
+        }
+    }
+
+    async fn send(&mut self, context: &Context<Mail>) {
+        if self.link.is_none() && !self.connect(context).await {
+            return self.drop_unsent();
+        }
+        let Some(link) = &mut self.link else { return };
+        if let Err(error) = link.send(&mut self.outbox).await {
+            // Part of it may have arrived: what was carried for clients has an unknown outcome from here on.
+            self.outbox.clear();
+            self.broken(&error, context);
+        }
+    }
+
+    async fn connect(&mut self, context: &Context<Mail>) -> bool {
+        if context.now() < self.retry_at {
+            return false;
+        }
+        match self.transport.connect(self.route.to, &self.route.address).await {
+            Ok(link) => {
+                let Route { from, to, address, .. } = &self.route;
+                tracing::info!(node = %from, peer = %to, %address, "link is up");
+                self.link = Some(link);
+                self.backoff.reset();
+                self.told_unreachable = false;
+                self.consensus.send(consensus::Mail::Reachable { peer: *to });
+                true
+            }
+            Err(error) => {
+                self.broken(&error, context);
+                false
+            }
+        }
+    }
+
+    /// The link is gone. People are told once, not at each attempt.
+    fn broken(&mut self, error: &TransportError, context: &Context<Mail>) {
+        self.link = None;
+        self.retry_at = context.now().after(self.backoff.next(context.runtime().random()));
+        if !std::mem::replace(&mut self.told_unreachable, true) {
+            let Route { from, to, .. } = &self.route;
+            tracing::warn!(node = %from, peer = %to, %error, "link is down; trying again until it is up");
+        }
+        self.consensus.send(consensus::Mail::Unreachable { peer: self.route.to });
+    }
+
+    /// Drops what never left. Writes of clients among it were certainly not done, and may be carried anew.
+    fn drop_unsent(&mut self) {
+        for envelope in self.outbox.drain(..) {
+            if let Message::ForwardWrites(forward) = envelope.message {
+                self.consensus.send(consensus::Mail::ForwardNotSent { id: forward.id });
+            }
+        }
+    }
+}
+
+impl<S: StateMachine> Actor for Replicator<S> {
+    type Message = Mail;
+
+    async fn handle(&mut self, batch: &mut Vec<Mail>, context: &mut Context<Mail>) {
+        let Route { group, from, to, .. } = self.route;
+        for mail in batch.drain(..) {
+            match mail {
+                Mail::Send(message) => self.outbox.push(Envelope { group, from, to, message }),
+                Mail::Stop => return context.stop(),
+            }
+        }
+        self.send(context).await;
+    }
+}

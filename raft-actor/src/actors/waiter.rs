@@ -1,0 +1,104 @@
+//! A client that waits for its write: on this node, or on the node that carried the write here.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::replicator;
+use crate::{
+    error::WriteError,
+    message::{ForwardWritesReply, Message},
+    runtime::{mailbox::Addr, permits::Permit},
+    state_machine::StateMachine,
+    types::LogId,
+};
+
+/// What a write comes to: where it was applied and its output, or why not.
+pub(crate) type Outcome<S> = Result<(LogId, <S as StateMachine>::Output), WriteError>;
+
+/// Who is to be told the outcome of a write. Dropped without an answer, it tells [`WriteError::Unknown`].
+pub(crate) enum Waiter<S: StateMachine> {
+    /// A caller of this node's handle.
+    Local {
+        /// Where it waits. Dropping this sender wakes it, and it takes the outcome as unknown.
+        reply: oneshot::Sender<Outcome<S>>,
+        /// Its share of what may be under way.
+        permit: Permit,
+    },
+    /// A client of another node.
+    Remote(RemoteWaiter),
+}
+
+impl<S: StateMachine> Waiter<S> {
+    /// Tells the outcome. Outputs for other nodes are encoded here.
+    pub(crate) fn settle(self, outcome: Outcome<S>) {
+        match self {
+            Waiter::Local { reply, permit } => {
+                // The share is given back first: a caller that writes again at once must not find itself overloaded.
+                drop(permit);
+                // A caller that no longer waits is no error.
+                let _ = reply.send(outcome);
+            }
+            Waiter::Remote(waiter) => {
+                let encode = |(id, output)| match postcard::to_allocvec(&output) {
+                    Ok(bytes) => Ok((id, Bytes::from(bytes))),
+                    Err(_) => Err(WriteError::Unknown),
+                };
+                waiter.settle(outcome.and_then(encode));
+            }
+        }
+    }
+}
+
+/// One write of a batch that another node has carried here.
+pub(crate) struct RemoteWaiter {
+    batch: Arc<RemoteBatch>,
+    position: usize,
+    settled: bool,
+}
+
+/// A batch that another node has carried here. The answer leaves when its last write is settled.
+struct RemoteBatch {
+    id: u64,
+    origin: Addr<replicator::Mail>,
+    results: Mutex<Results>,
+}
+
+struct Results {
+    settled: Vec<Option<Result<(LogId, Bytes), WriteError>>>,
+    missing: usize,
+}
+
+impl RemoteWaiter {
+    /// A waiter for each of `count` writes of batch `id`, whose answer goes out through `origin`.
+    pub(crate) fn batch(id: u64, count: usize, origin: Addr<replicator::Mail>) -> Vec<RemoteWaiter> {
+        let results = Mutex::new(Results { settled: vec![None; count], missing: count });
+        let batch = Arc::new(RemoteBatch { id, origin, results });
+        (0..count).map(|position| RemoteWaiter { batch: batch.clone(), position, settled: false }).collect()
+    }
+
+    fn settle(mut self, result: Result<(LogId, Bytes), WriteError>) {
+        self.put(result);
+    }
+
+    fn put(&mut self, result: Result<(LogId, Bytes), WriteError>) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        let mut results = self.batch.results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.settled[self.position] = Some(result);
+        results.missing -= 1;
+        if results.missing == 0 {
+            let results = results.settled.drain(..).flatten().collect();
+            let reply = ForwardWritesReply { id: self.batch.id, results };
+            self.batch.origin.send(replicator::Mail::Send(Message::ForwardWritesReply(reply)));
+        }
+    }
+}
+
+impl Drop for RemoteWaiter {
+    fn drop(&mut self) {
+        self.put(Err(WriteError::Unknown));
+    }
+}

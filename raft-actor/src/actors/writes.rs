@@ -1,0 +1,190 @@
+//! Writes under way on this node: in its own log, carried to the leader, or waiting for a leader.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::waiter::Waiter;
+use crate::{
+    error::WriteError,
+    message::{ForwardWrites, ForwardWritesReply},
+    state_machine::StateMachine,
+    types::{LogId, LogIndex, NodeId, Time},
+};
+
+/// The bytes of commands that are carried to the leader in one message, about.
+const FORWARD_BYTES_MAX: usize = 1 << 20;
+
+/// A write that is not in the log yet.
+pub(crate) struct Pending<S: StateMachine> {
+    pub(crate) command: Bytes,
+    pub(crate) waiter: Waiter<S>,
+    /// Until then it may wait for a leader.
+    pub(crate) deadline: Time,
+}
+
+/// Writes carried to the leader in one message.
+struct Forwarded<S: StateMachine> {
+    to: NodeId,
+    deadline: Time,
+    writes: Vec<Pending<S>>,
+}
+
+/// See the module.
+pub(crate) struct Writes<S: StateMachine> {
+    /// Given to the core; its answer comes with the same step's effects.
+    proposing: VecDeque<Pending<S>>,
+    /// In this leader's log, ascending.
+    waiting: VecDeque<(LogId, Waiter<S>)>,
+    /// Waiting for a leader.
+    parked: Vec<Pending<S>>,
+    next_forward: u64,
+    forwarded: BTreeMap<u64, Forwarded<S>>,
+}
+
+impl<S: StateMachine> Writes<S> {
+    pub(crate) fn new() -> Writes<S> {
+        Writes {
+            proposing: VecDeque::new(),
+            waiting: VecDeque::new(),
+            parked: Vec::new(),
+            next_forward: 1,
+            forwarded: BTreeMap::new(),
+        }
+    }
+
+    /// Whether any outcome is still to come from the log or from the leader.
+    pub(crate) fn any_under_way(&self) -> bool {
+        !self.waiting.is_empty() || !self.forwarded.is_empty()
+    }
+
+    /// Whether anything here has a deadline.
+    pub(crate) fn any_with_deadline(&self) -> bool {
+        !self.parked.is_empty() || !self.forwarded.is_empty()
+    }
+
+    /// Remembers what the core is about to be asked, and gives the commands to ask with.
+    pub(crate) fn propose(&mut self, writes: Vec<Pending<S>>) -> Vec<Bytes> {
+        let commands = writes.iter().map(|write| write.command.clone()).collect();
+        self.proposing.extend(writes);
+        commands
+    }
+
+    /// The core has put the oldest `count` into the log.
+    pub(crate) fn proposed(&mut self, first: LogId, count: usize) {
+        let writes = self.proposing.drain(..count).enumerate();
+        self.waiting.extend(writes.map(|(offset, write)| {
+            let index = LogIndex(first.index.0 + offset as u64);
+            (LogId::new(first.term, index), write.waiter)
+        }));
+    }
+
+    /// The core has refused the oldest `count`.
+    pub(crate) fn refused(&mut self, count: usize) -> Vec<Pending<S>> {
+        self.proposing.drain(..count).collect()
+    }
+
+    /// Takes out the waiters of all entries up to `last`.
+    pub(crate) fn committed(&mut self, last: LogIndex) -> VecDeque<(LogId, Waiter<S>)> {
+        let count = self.waiting.partition_point(|(id, _)| id.index <= last);
+        if count == self.waiting.len() {
+            return std::mem::take(&mut self.waiting);
+        }
+        let later = self.waiting.split_off(count);
+        std::mem::replace(&mut self.waiting, later)
+    }
+
+    /// This node no longer leads the term that the writes were proposed in: a later leader may commit them, or not.
+    pub(crate) fn leadership_lost(&mut self) {
+        for (_, waiter) in self.waiting.drain(..) {
+            waiter.settle(Err(WriteError::Unknown));
+        }
+    }
+
+    /// Keeps a write until there is a leader. Another node's is sent back instead: that node keeps it.
+    pub(crate) fn park(&mut self, write: Pending<S>, leader: Option<NodeId>) {
+        match write.waiter {
+            Waiter::Remote(_) => write.waiter.settle(Err(WriteError::NotLeader { leader })),
+            Waiter::Local { .. } => self.parked.push(write),
+        }
+    }
+
+    /// Takes out all that waited for a leader.
+    pub(crate) fn unpark(&mut self) -> Vec<Pending<S>> {
+        std::mem::take(&mut self.parked)
+    }
+
+    /// Puts writes of this node's clients into messages for the leader, and remembers them until the answer.
+    pub(crate) fn forward(&mut self, to: NodeId, writes: Vec<Pending<S>>) -> Vec<ForwardWrites> {
+        let mut messages = Vec::new();
+        let mut writes = writes.into_iter().peekable();
+        while let Some(first) = writes.next() {
+            let mut bytes = first.command.len();
+            let deadline = first.deadline;
+            let mut together = vec![first];
+            while let Some(next) = writes.next_if(|next| bytes + next.command.len() <= FORWARD_BYTES_MAX) {
+                bytes += next.command.len();
+                together.push(next);
+            }
+            let id = self.next_forward;
+            self.next_forward += 1;
+            let commands = together.iter().map(|write| write.command.clone()).collect();
+            messages.push(ForwardWrites { id, commands });
+            self.forwarded.insert(id, Forwarded { to, deadline, writes: together });
+        }
+        messages
+    }
+
+    /// The leader has answered. Gives back what it did nothing about, to be tried again.
+    pub(crate) fn answered(&mut self, reply: ForwardWritesReply) -> Vec<Pending<S>> {
+        let Some(forwarded) = self.forwarded.remove(&reply.id) else { return Vec::new() };
+        let mut again = Vec::new();
+        let mut results = reply.results.into_iter();
+        for write in forwarded.writes {
+            let outcome = match results.next() {
+                Some(Ok((id, output))) => {
+                    postcard::from_bytes(&output).map(|output| (id, output)).map_err(|_| WriteError::Unknown)
+                }
+                Some(Err(WriteError::NotLeader { .. })) => {
+                    again.push(write);
+                    continue;
+                }
+                Some(Err(error)) => Err(error),
+                None => Err(WriteError::Unknown),
+            };
+            write.waiter.settle(outcome);
+        }
+        again
+    }
+
+    /// A message to the leader never left: nothing was done.
+    pub(crate) fn not_sent(&mut self, id: u64) -> Vec<Pending<S>> {
+        self.forwarded.remove(&id).map(|forwarded| forwarded.writes).unwrap_or_default()
+    }
+
+    /// The link to `peer` broke: what it was carrying may have arrived, and its answers may be lost.
+    pub(crate) fn link_lost(&mut self, peer: NodeId) {
+        self.give_up_forwarded(|forwarded| forwarded.to == peer);
+    }
+
+    /// Gives up on what has waited too long.
+    pub(crate) fn expire(&mut self, now: Time, leader: Option<NodeId>) {
+        for write in self.parked.extract_if(.., |write| write.deadline <= now) {
+            write.waiter.settle(Err(WriteError::NotLeader { leader }));
+        }
+        self.give_up_forwarded(|forwarded| forwarded.deadline <= now);
+    }
+
+    /// The node is ending: what it has done nothing about is answered so.
+    pub(crate) fn stop(&mut self) {
+        for write in self.parked.drain(..) {
+            write.waiter.settle(Err(WriteError::Stopped));
+        }
+    }
+
+    fn give_up_forwarded(&mut self, hopeless: impl Fn(&Forwarded<S>) -> bool) {
+        for (_, forwarded) in self.forwarded.extract_if(.., |_, forwarded| hopeless(forwarded)) {
+            forwarded.writes.into_iter().for_each(|write| write.waiter.settle(Err(WriteError::Unknown)));
+        }
+    }
+}

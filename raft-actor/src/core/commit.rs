@@ -1,0 +1,69 @@
+//! What is committed (Raft §5.3, §5.4.2), and what the state machine is given.
+
+use super::{Effect, LogReader, Raft, State};
+use crate::types::{Entries, LogIndex};
+
+impl Raft {
+    /// Raft §5.4.2: the highest index that a quorum has flushed, if it is of the leader's own term. Entries of earlier
+    /// terms are committed only along with it (Raft Figure 8).
+    pub(super) fn advance_commit(&mut self) {
+        let State::Leader(leadership) = &self.state else { return };
+        let reached = self.membership().quorum_index(|node| {
+            if node == self.id {
+                // thesis §10.2.1: the leader's own disk is one vote, and may come last.
+                self.log.flushed()
+            } else {
+                leadership.peers.get(&node).map_or(LogIndex(0), |peer| peer.match_index())
+            }
+        });
+        if reached >= leadership.term_start {
+            self.commit_to(reached);
+        }
+    }
+
+    /// Never back.
+    pub(super) fn commit_to(&mut self, index: LogIndex) {
+        self.commit_index = self.commit_index.max(index);
+    }
+
+    /// Up to here the state machine may go: committed, and on this node's own disk, so that a crash cannot leave the
+    /// machine ahead of the log.
+    fn appliable(&self) -> LogIndex {
+        self.commit_index.min(self.log.flushed())
+    }
+
+    /// Gives out what may be applied and was not yet: each index once, in order.
+    pub(super) fn give_out(&mut self) {
+        let appliable = self.appliable();
+        while self.given_index < appliable && !self.apply_reading {
+            let first = self.given_index.next();
+            let count_max = self.config.append_entries_max;
+            let bytes_max = self.config.append_bytes_max;
+            if let Some((entries, _)) = self.log.slice(first, appliable, count_max, bytes_max) {
+                self.give(entries);
+                continue;
+            }
+            let last = self.log.last_uncached().min(appliable);
+            self.apply_reading = true;
+            let reader = LogReader::Applier;
+            self.output.log_reads.push(Effect::ReadLog { reader, first, last, bytes_max });
+        }
+    }
+
+    fn give(&mut self, entries: Entries) {
+        if let Some(last) = entries.last() {
+            self.given_index = last.id.index;
+            self.output.applies.push(Effect::Apply(entries));
+        }
+    }
+
+    /// Committed entries were read back for the state machine.
+    pub(super) fn take_apply_read(&mut self, entries: Entries) {
+        self.apply_reading = false;
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        let is_next = first.id.index == self.given_index.next() && last.id.index <= self.appliable();
+        if is_next && self.log.agrees_with(&entries) {
+            self.give(entries);
+        }
+    }
+}

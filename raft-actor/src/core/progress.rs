@@ -1,0 +1,154 @@
+//! What a leader knows of one peer, and what it may send to it (Raft §5.3).
+//!
+//! `match_index < next_index` always, and `match_index` only rises. While *probing*, one message is on its way at a
+//! time, to find where the logs part; while *replicating*, a window of them, bounded by count and by bytes.
+
+use std::collections::VecDeque;
+
+use crate::{
+    status::{PeerState, PeerStatus},
+    types::{LogIndex, Time},
+};
+
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    match_index: LogIndex,
+    next_index: LogIndex,
+    state: PeerState,
+    /// A probe is on its way; another goes with the next heartbeat.
+    probe_sent: bool,
+    /// AppendEntries on their way: the last index of each, and its bytes.
+    inflight: VecDeque<(LogIndex, u64)>,
+    inflight_bytes: u64,
+    /// The highest commit index that the peer takes from what was sent to it.
+    told_commit: LogIndex,
+    /// The latest round of heartbeats that was sent, and the latest that was answered (thesis §6.4).
+    pub(super) round_sent: u64,
+    pub(super) round_heard: u64,
+    /// When it was last heard in this term.
+    pub(super) heard: Option<Time>,
+    /// Entries for it are being read back from the log.
+    pub(super) reading: bool,
+}
+
+impl Progress {
+    /// Raft Figure 2: a new leader tries right after its own last entry.
+    pub(super) fn new(next_index: LogIndex) -> Progress {
+        Progress {
+            match_index: LogIndex(0),
+            next_index,
+            state: PeerState::Probe,
+            probe_sent: false,
+            inflight: VecDeque::new(),
+            inflight_bytes: 0,
+            told_commit: LogIndex(0),
+            round_sent: 0,
+            round_heard: 0,
+            heard: None,
+            reading: false,
+        }
+    }
+
+    pub(super) fn match_index(&self) -> LogIndex {
+        self.match_index
+    }
+
+    pub(super) fn next_index(&self) -> LogIndex {
+        self.next_index
+    }
+
+    /// Whether another AppendEntries with entries may go.
+    pub(super) fn has_room(&self, inflight_max: u64, inflight_bytes_max: u64) -> bool {
+        match self.state {
+            PeerState::Probe => !self.probe_sent,
+            PeerState::Replicate => {
+                (self.inflight.len() as u64) < inflight_max && self.inflight_bytes < inflight_bytes_max
+            }
+        }
+    }
+
+    /// Whether a commit index should go out although there is nothing else to say: the peer has the entries, and has
+    /// not been told.
+    pub(super) fn wants_commit(&self, commit: LogIndex) -> bool {
+        self.state == PeerState::Replicate && self.told_commit < commit && self.match_index >= commit
+    }
+
+    /// An AppendEntries is being sent that ends at `last` with `bytes` of entries (none in a heartbeat).
+    pub(super) fn sent(&mut self, last: LogIndex, bytes: u64, commit: LogIndex, round: u64) {
+        self.told_commit = self.told_commit.max(commit.min(last));
+        self.round_sent = round;
+        match self.state {
+            PeerState::Probe => self.probe_sent = true,
+            PeerState::Replicate if last >= self.next_index => {
+                self.next_index = last.next();
+                self.inflight.push_back((last, bytes));
+                self.inflight_bytes += bytes;
+            }
+            PeerState::Replicate => {}
+        }
+    }
+
+    /// The peer's log is the same as the leader's up to `index`, and flushed.
+    pub(super) fn matched(&mut self, index: LogIndex) {
+        // Replies may overtake each other: what was once flushed stays so.
+        self.match_index = self.match_index.max(index);
+        while self.inflight.front().is_some_and(|(last, _)| *last <= self.match_index) {
+            if let Some((_, bytes)) = self.inflight.pop_front() {
+                self.inflight_bytes -= bytes;
+            }
+        }
+        if self.state == PeerState::Probe {
+            self.state = PeerState::Replicate;
+            self.next_index = self.match_index.next();
+        }
+        self.next_index = self.next_index.max(self.match_index.next());
+    }
+
+    /// Whether a refusal of the entry at `rejected` answers something that still matters.
+    pub(super) fn is_news(&self, rejected: LogIndex) -> bool {
+        match self.state {
+            PeerState::Probe => rejected.next() == self.next_index && rejected > self.match_index,
+            PeerState::Replicate => rejected > self.match_index && rejected < self.next_index,
+        }
+    }
+
+    /// The peer refused what comes before `next_index`: goes on from `next`, never below what it has.
+    pub(super) fn back_up(&mut self, next: LogIndex) {
+        let next = next.max(self.match_index.next());
+        // Where nothing earlier can be tried (it was purged), waits for the heartbeat instead of asking in a circle.
+        let is_stuck = self.state == PeerState::Probe && next >= self.next_index;
+        self.probe(next.min(self.next_index), is_stuck);
+    }
+
+    /// What was on its way may be lost: asks again, with the next heartbeat.
+    pub(super) fn unreachable(&mut self) {
+        let next = match self.state {
+            PeerState::Probe => self.next_index,
+            PeerState::Replicate => self.match_index.next(),
+        };
+        self.probe(next, true);
+    }
+
+    fn probe(&mut self, next: LogIndex, probe_sent: bool) {
+        self.state = PeerState::Probe;
+        self.next_index = next;
+        self.probe_sent = probe_sent;
+        self.inflight.clear();
+        self.inflight_bytes = 0;
+        self.told_commit = LogIndex(0);
+    }
+
+    pub(super) fn status(&self, last: LogIndex, now: Time) -> PeerStatus {
+        PeerStatus {
+            next_index: self.next_index,
+            match_index: self.match_index,
+            state: self.state,
+            inflight: match self.state {
+                PeerState::Probe => u64::from(self.probe_sent),
+                PeerState::Replicate => self.inflight.len() as u64,
+            },
+            lag: last.0.saturating_sub(self.match_index.0),
+            last_contact: self.heard.map(|heard| now.since(heard)),
+        }
+    }
+}

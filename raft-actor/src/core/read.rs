@@ -1,0 +1,197 @@
+//! Linearizable reads without the log (thesis §6.4).
+//!
+//! A leader answers a read with its commit index, once a round of heartbeats that began after the read has shown that it
+//! still led. Reads that come while a round is out share the next one.
+
+use std::mem;
+
+use super::{Effect, Raft, State};
+use crate::{
+    message::{Message, ReadId, ReadIndex, ReadIndexReply},
+    types::{LogIndex, NodeId, Time},
+};
+
+/// A leader's reads.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Readers {
+    /// For the next round, oldest first.
+    waiting: Vec<Reader>,
+    /// In the present round.
+    confirming: Option<Round>,
+}
+
+#[derive(Clone, Debug)]
+struct Round {
+    number: u64,
+    /// The commit index when the round began.
+    read_index: LogIndex,
+    readers: Vec<Reader>,
+}
+
+/// One question. Known by its place in a round and never by its id, so an id that comes twice confuses nothing.
+#[derive(Clone, Copy, Debug)]
+struct Reader {
+    /// The follower that asks; none for this node itself.
+    from: Option<NodeId>,
+    id: ReadId,
+    since: Time,
+}
+
+impl Raft {
+    /// A read of this node's own clients.
+    pub(super) fn read(&mut self, id: ReadId) {
+        let since = self.now;
+        if let Some(leadership) = self.leadership() {
+            leadership.readers.waiting.push(Reader { from: None, id, since });
+            return;
+        }
+        let Some(leader) = self.leader else {
+            self.output.reads_failed.push(id);
+            return;
+        };
+        self.following.reads.insert(id, since);
+        self.send(leader, Message::ReadIndex(ReadIndex { term: self.term(), id }));
+    }
+
+    /// A follower asks on behalf of its clients.
+    pub(super) fn answer_read_index(&mut self, from: NodeId, request: ReadIndex) {
+        let reader = Reader { from: Some(from), id: request.id, since: self.now };
+        match self.leadership() {
+            Some(leadership) => leadership.readers.waiting.push(reader),
+            None => self.fail_readers([reader]),
+        }
+    }
+
+    /// The leader has answered.
+    pub(super) fn take_read_index(&mut self, reply: ReadIndexReply) {
+        if self.following.reads.remove(&reply.id).is_none() {
+            return;
+        }
+        match reply.read_index {
+            Some(read_index) => self.output.ready(read_index, reply.id),
+            None => self.output.reads_failed.push(reply.id),
+        }
+    }
+
+    /// Ends the present round if a quorum has answered it, and begins the next if reads wait.
+    pub(super) fn confirm_reads(&mut self) {
+        self.end_round();
+        let commit_index = self.commit_index;
+        let Some(leadership) = self.leadership() else { return };
+        let readers = &mut leadership.readers;
+        // thesis §6.4, step 1: until an entry of its own term is committed, a leader does not know what is.
+        let knows_commit = commit_index >= leadership.term_start;
+        if readers.waiting.is_empty() || readers.confirming.is_some() || !knows_commit {
+            return;
+        }
+        leadership.round += 1;
+        let waiting = mem::take(&mut readers.waiting);
+        let round = Round { number: leadership.round, read_index: commit_index, readers: waiting };
+        readers.confirming = Some(round);
+        // A leader that is a quorum by itself needs nobody's answer.
+        self.end_round();
+    }
+
+    fn end_round(&mut self) {
+        let State::Leader(leadership) = &self.state else { return };
+        let Some(round) = &leadership.readers.confirming else { return };
+        // thesis §6.4, step 3: only answers to this round, or a later one, prove anything about now.
+        let is_confirmed = self.membership().has_quorum(|node| {
+            let heard = leadership.peers.get(&node).map_or(0, |peer| peer.round_heard);
+            node == self.id || heard >= round.number
+        });
+        if !is_confirmed {
+            return;
+        }
+        let Some(round) = self.leadership().and_then(|leadership| leadership.readers.confirming.take())
+        else {
+            return;
+        };
+        let term = self.term();
+        for reader in round.readers {
+            let Some(from) = reader.from else {
+                self.output.ready(round.read_index, reader.id);
+                continue;
+            };
+            let read_index = Some(round.read_index);
+            self.send(from, Message::ReadIndexReply(ReadIndexReply { term, id: reader.id, read_index }));
+        }
+    }
+
+    fn fail_readers(&mut self, readers: impl IntoIterator<Item = Reader>) {
+        let term = self.term();
+        for reader in readers {
+            match reader.from {
+                None => self.output.reads_failed.push(reader.id),
+                Some(from) => {
+                    let reply = ReadIndexReply { term, id: reader.id, read_index: None };
+                    self.send(from, Message::ReadIndexReply(reply));
+                }
+            }
+        }
+    }
+
+    /// A leadership has ended, and with it what it could have confirmed.
+    pub(super) fn fail_leader_reads(&mut self, readers: Readers) {
+        let confirming = readers.confirming.map(|round| round.readers).unwrap_or_default();
+        self.fail_readers(confirming.into_iter().chain(readers.waiting));
+    }
+
+    /// The leader that was asked no longer leads.
+    pub(super) fn fail_carried_reads(&mut self) {
+        let ids = mem::take(&mut self.following.reads).into_keys();
+        self.output.reads_failed.extend(ids);
+    }
+
+    /// When the oldest read will have waited for `election_timeout_max`.
+    pub(super) fn reads_deadline(&self) -> Option<Time> {
+        let oldest = match &self.state {
+            State::Leader(leadership) => {
+                let readers = &leadership.readers;
+                let confirming = readers.confirming.iter().flat_map(|round| round.readers.first());
+                confirming.chain(readers.waiting.first()).map(|reader| reader.since).min()
+            }
+            _ => self.following.oldest_read(),
+        };
+        oldest.map(|since| since.after(self.config.election_timeout_max))
+    }
+
+    /// Reads that nobody has confirmed in time: the question or its answer is lost, or there is no quorum.
+    pub(super) fn expire_reads(&mut self) {
+        if self.reads_deadline().is_none_or(|deadline| self.now < deadline) {
+            return;
+        }
+        let patience = self.config.election_timeout_max;
+        let now = self.now;
+        let is_late = |since: Time| now >= since.after(patience);
+        if let Some(leadership) = self.leadership() {
+            let readers = &mut leadership.readers;
+            let confirming = readers.confirming.as_mut().map(|round| &mut round.readers);
+            let mut late = Vec::new();
+            for list in confirming.into_iter().chain([&mut readers.waiting]) {
+                late.extend(list.extract_if(.., |reader| is_late(reader.since)));
+            }
+            self.fail_readers(late);
+            return;
+        }
+        let late = self.following.reads.iter().filter(|(_, since)| is_late(**since));
+        let late: Vec<ReadId> = late.map(|(id, _)| *id).collect();
+        for id in late {
+            self.following.reads.remove(&id);
+            self.output.reads_failed.push(id);
+        }
+    }
+
+    /// Tells the reads that are settled.
+    pub(super) fn tell_reads(&mut self) {
+        let leader = self.leader;
+        let output = &mut self.output;
+        for (read_index, ids) in mem::take(&mut output.reads_ready) {
+            output.endings.push(Effect::ReadReady { ids, read_index });
+        }
+        if !output.reads_failed.is_empty() {
+            let ids = mem::take(&mut output.reads_failed);
+            output.endings.push(Effect::ReadFailed { ids, leader });
+        }
+    }
+}

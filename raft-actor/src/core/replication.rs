@@ -1,0 +1,200 @@
+//! A leader replicates its log (Raft §5.3; thesis §10.2).
+
+use bytes::Bytes;
+
+use super::{Effect, LogReader, Peers, Raft, State, progress::Progress, read::Readers, transfer::Transfer};
+use crate::{
+    message::{AppendEntries, AppendEntriesReply, AppendOutcome, Message},
+    types::{Entries, Entry, LogId, LogIndex, NodeId, Payload, Time},
+};
+
+/// What a node needs only while it leads.
+#[derive(Clone, Debug)]
+pub(super) struct Leadership {
+    pub(super) peers: Peers,
+    /// The first entry of the leader's own term.
+    pub(super) term_start: LogIndex,
+    pub(super) began: Time,
+    heartbeat_at: Time,
+    heartbeat_due: bool,
+    /// The latest round of heartbeats (thesis §6.4).
+    pub(super) round: u64,
+    pub(super) readers: Readers,
+    pub(super) transfer: Option<Transfer>,
+}
+
+impl Leadership {
+    pub(super) fn new(peers: Vec<NodeId>, next_index: LogIndex, now: Time) -> Leadership {
+        Leadership {
+            peers: peers.into_iter().map(|peer| (peer, Progress::new(next_index))).collect(),
+            term_start: next_index,
+            began: now,
+            // Raft §5.2: the first heartbeat goes at once.
+            heartbeat_at: now,
+            heartbeat_due: false,
+            round: 0,
+            readers: Readers::default(),
+            transfer: None,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Time {
+        let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
+        transfer.map_or(self.heartbeat_at, |transfer| transfer.min(self.heartbeat_at))
+    }
+}
+
+impl Raft {
+    pub(super) fn propose(&mut self, commands: Vec<Bytes>) {
+        let count = commands.len() as u64;
+        match &self.state {
+            // thesis §3.10: a leader that hands over takes no more.
+            State::Leader(leadership) => {
+                if let Some(transfer) = &leadership.transfer {
+                    let leader = Some(transfer.to);
+                    self.output.events.push(Effect::ProposalRefused { leader, count });
+                    return;
+                }
+            }
+            _ => {
+                self.output.events.push(Effect::ProposalRefused { leader: self.leader, count });
+                return;
+            }
+        }
+        let first = LogId::new(self.term(), self.log.last().index.next());
+        for command in commands {
+            self.append_own(Payload::Command(command));
+        }
+        self.output.events.push(Effect::Proposed { first, count });
+    }
+
+    /// Raft §5.3: a leader only ever appends to its log.
+    pub(super) fn append_own(&mut self, payload: Payload) {
+        let id = LogId::new(self.term(), self.log.last().index.next());
+        self.log.append(Entry::new(id, payload));
+    }
+
+    pub(super) fn pass_time_as_leader(&mut self) {
+        self.expire_transfer();
+        let heartbeat_interval = self.config.heartbeat_interval;
+        let now = self.now;
+        let Some(leadership) = self.leadership() else { return };
+        if now < leadership.heartbeat_at {
+            return;
+        }
+        leadership.heartbeat_at = now.after(heartbeat_interval);
+        leadership.heartbeat_due = true;
+        if !self.hears_quorum() {
+            // Check-quorum (thesis §6.2): others may have another leader by now, and clients should find it.
+            self.become_follower(self.term(), None);
+        }
+    }
+
+    /// Whether a quorum was heard within the longest election timeout.
+    fn hears_quorum(&self) -> bool {
+        let State::Leader(leadership) = &self.state else { return false };
+        self.membership().has_quorum(|node| {
+            let heard = leadership.peers.get(&node).map(|peer| peer.heard.unwrap_or(leadership.began));
+            node == self.id
+                || heard.is_some_and(|heard| self.now.since(heard) < self.config.election_timeout_max)
+        })
+    }
+
+    pub(super) fn take_append_reply(&mut self, from: NodeId, reply: AppendEntriesReply) {
+        let Raft { state: State::Leader(leadership), log, now, .. } = self else { return };
+        let Some(peer) = leadership.peers.get_mut(&from) else { return };
+        peer.heard = Some(*now);
+        peer.round_heard = peer.round_heard.max(reply.round.min(leadership.round));
+        match reply.outcome {
+            AppendOutcome::Matched { match_index } if match_index <= log.last().index => {
+                peer.matched(match_index);
+            }
+            AppendOutcome::Conflict { rejected, hint } if peer.is_news(rejected.index) => {
+                // Raft §5.3, fast back-up: both sides skip whole terms in which the logs cannot agree. At most as far as
+                // the first entry that is still here; before that only a snapshot would help.
+                let common = log.highest_within(hint).index.min(rejected.index.previous());
+                peer.back_up(common.max(log.purged().index).next());
+            }
+            _ => {}
+        }
+    }
+
+    /// Sends each peer, in ascending order, what its window allows, or a heartbeat where one is due.
+    pub(super) fn replicate(&mut self) {
+        let commit = self.commit_index;
+        let term = self.term();
+        let Raft { state: State::Leader(leadership), log, config, output, .. } = self else { return };
+        let heartbeat_due = std::mem::take(&mut leadership.heartbeat_due);
+        let round = leadership.round;
+        let last = log.last().index;
+        for (id, peer) in &mut leadership.peers {
+            let mut is_told = false;
+            while peer.next_index() <= last && peer.has_room(config.inflight_max, config.inflight_bytes_max) {
+                let next = peer.next_index();
+                // The entry before must be known, or the peer could not check it: never a hole.
+                let Some(prev) = log.term_at(next.previous()) else { break };
+                let sliced = log.slice(next, last, config.append_entries_max, config.append_bytes_max);
+                let Some((entries, bytes)) = sliced else {
+                    if !peer.reading {
+                        peer.reading = true;
+                        let last = log.last_uncached().min(LogIndex(next.0 + config.append_entries_max - 1));
+                        let reader = LogReader::Peer { peer: *id, term };
+                        let bytes_max = config.append_bytes_max;
+                        output.log_reads.push(Effect::ReadLog { reader, first: next, last, bytes_max });
+                    }
+                    break;
+                };
+                let prev_log_id = LogId::new(prev, next.previous());
+                peer.sent(entries[entries.len() - 1].id.index, bytes, commit, round);
+                let append = AppendEntries { term, prev_log_id, entries, leader_commit: commit, round };
+                output.outbox.push((*id, Message::AppendEntries(append)));
+                is_told = true;
+            }
+            let is_silent = heartbeat_due || peer.round_sent < round || peer.wants_commit(commit);
+            if is_told || !is_silent {
+                continue;
+            }
+            let before = peer.next_index().previous();
+            let Some(prev) = log.term_at(before) else { continue };
+            peer.sent(before, 0, commit, round);
+            let append = AppendEntries {
+                term,
+                prev_log_id: LogId::new(prev, before),
+                entries: Entries::empty(),
+                leader_commit: commit,
+                round,
+            };
+            output.outbox.push((*id, Message::AppendEntries(append)));
+        }
+    }
+
+    pub(super) fn take_log_read(&mut self, reader: LogReader, entries: Entries) {
+        match reader {
+            LogReader::Applier => self.take_apply_read(entries),
+            LogReader::Peer { peer, term } if term == self.term() => self.send_read(peer, entries),
+            // The leadership that asked is over.
+            LogReader::Peer { .. } => {}
+        }
+    }
+
+    /// Entries for a peer were read back: sends them, if they are still what it needs.
+    fn send_read(&mut self, to: NodeId, entries: Entries) {
+        let term = self.term();
+        let commit = self.commit_index;
+        let Raft { state: State::Leader(leadership), log, config, output, .. } = self else { return };
+        let Some(peer) = leadership.peers.get_mut(&to) else { return };
+        peer.reading = false;
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        let before = first.id.index.previous();
+        let Some(prev) = log.term_at(before) else { return };
+        let is_wanted = first.id.index == peer.next_index() && log.agrees_with(&entries);
+        if !is_wanted || !peer.has_room(config.inflight_max, config.inflight_bytes_max) {
+            return;
+        }
+        let round = leadership.round;
+        peer.sent(last.id.index, entries.size_bytes(), commit, round);
+        let prev_log_id = LogId::new(prev, before);
+        let append = AppendEntries { term, prev_log_id, entries, leader_commit: commit, round };
+        output.outbox.push((to, Message::AppendEntries(append)));
+    }
+}

@@ -1,0 +1,209 @@
+//! A node: composed from its parts, started, written to and read from, and ended.
+//!
+//! [`Node::builder`] takes the parts; [`NodeBuilder::start`] starts the cast of [actors](crate) and gives back a
+//! [`Node`], a handle that can be cloned and used from any thread and any runtime.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::{
+    actors::{
+        applier,
+        consensus::Mail,
+        reads::Read,
+        waiter::{Outcome, Waiter},
+    },
+    config::Config,
+    error::{ReadError, WriteError},
+    lifecycle::Ending,
+    message::Envelope,
+    runtime::{
+        mailbox::{Addr, SendError},
+        permits::{Permit, Permits},
+    },
+    state_machine::StateMachine,
+    status::Status,
+    transport::Inbox,
+    types::{GroupId, LogId, NodeId},
+};
+
+mod builder;
+
+pub use builder::NodeBuilder;
+
+/// A running node. Clones are handles to the same node; dropping them does not end it, [`Node::shutdown`] does.
+pub struct Node<S: StateMachine>(Arc<Shared<S>>);
+
+/// What all handles of a node share.
+struct Shared<S: StateMachine> {
+    id: NodeId,
+    group: GroupId,
+    config: Config,
+    consensus: Addr<Mail<S>>,
+    applier: Addr<applier::Mail<S>>,
+    write_permits: Permits,
+    read_permits: Permits,
+    ending: Arc<Ending>,
+}
+
+impl<S: StateMachine> Node<S> {
+    /// Begins a node with an id and the application's state as it is before the first command.
+    pub fn builder(id: NodeId, state_machine: S) -> NodeBuilder<S> {
+        NodeBuilder::new(id, state_machine)
+    }
+
+    /// This node's id.
+    pub fn id(&self) -> NodeId {
+        self.0.id
+    }
+
+    /// Has `command` committed and applied, and gives its output. Any node takes writes: one that does not lead
+    /// carries them to the leader, and waits for one to be elected.
+    pub async fn write(&self, command: S::Command) -> Result<S::Output, WriteError> {
+        self.write_at(command).await.map(|(_, output)| output)
+    }
+
+    /// Like [`Node::write`], and tells where in the log the command stands.
+    pub async fn write_at(&self, command: S::Command) -> Result<(LogId, S::Output), WriteError> {
+        let (reply, outcome) = oneshot::channel();
+        self.hand_in(&command, reply);
+        outcome.await.unwrap_or(Err(WriteError::Unknown))
+    }
+
+    /// Encodes a command and hands it in, to be answered through `reply`.
+    pub(crate) fn hand_in(&self, command: &S::Command, reply: oneshot::Sender<Outcome<S>>) {
+        match self.admit(command) {
+            Ok((command, permit)) => {
+                self.0.consensus.send(Mail::Write { command, waiter: Waiter::Local { reply, permit } });
+            }
+            // A caller that no longer waits is no error.
+            Err(refused) => drop(reply.send(Err(refused))),
+        }
+    }
+
+    /// Whether a command may come in: not too large, and not too many.
+    fn admit(&self, command: &S::Command) -> Result<(Bytes, Permit), WriteError> {
+        let Shared { config, consensus, write_permits, .. } = &*self.0;
+        // A command that does not encode is a broken `Serialize`: nothing was done, and nothing can be.
+        let command = postcard::to_allocvec(command).map_err(|_| WriteError::Stopped)?;
+        let (bytes, bytes_max) = (command.len() as u64, config.command_bytes_max);
+        if bytes > bytes_max {
+            return Err(WriteError::TooLarge { bytes, bytes_max });
+        }
+        if consensus.is_closed() {
+            return Err(WriteError::Stopped);
+        }
+        let permit = write_permits.try_acquire(bytes).ok_or(WriteError::Overloaded)?;
+        Ok((Bytes::from(command), permit))
+    }
+
+    /// Looks at the state with everything applied that was committed when the read began: a linearizable read,
+    /// on any node (thesis §6.4). `look` runs on the node's own thread: keep it short.
+    pub async fn read<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&S) -> R + Send + 'static,
+    ) -> Result<R, ReadError> {
+        self.query(look, |read| self.0.consensus.send(Mail::Read(read))).await
+    }
+
+    /// Looks at this node's own state as it is: it may be behind the cluster's, without limit.
+    pub async fn read_local<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&S) -> R + Send + 'static,
+    ) -> Result<R, ReadError> {
+        self.query(look, |read| self.0.applier.send(applier::Mail::Read(vec![read]))).await
+    }
+
+    async fn query<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&S) -> R + Send + 'static,
+        send: impl FnOnce(Read<S>),
+    ) -> Result<R, ReadError> {
+        let permit = self.0.read_permits.try_acquire(0).ok_or(ReadError::Overloaded)?;
+        let (reply, answer) = oneshot::channel();
+        let answer_with = move |state: Result<&S, ReadError>| {
+            // A caller that no longer waits is no error.
+            let _ = reply.send(state.map(look));
+        };
+        send(Read { answer: Box::new(answer_with), permit });
+        answer.await.unwrap_or(Err(ReadError::Stopped))
+    }
+
+    /// What the node knows of itself; once it has ended, what it last knew, with the reason.
+    pub async fn status(&self) -> Status {
+        let (reply, status) = oneshot::channel();
+        self.0.consensus.send(Mail::Status(reply));
+        if let Ok(status) = status.await {
+            return status;
+        }
+        // The consensus actor has ended, or is about to.
+        self.0.ending.wait().await;
+        let gone = || Status::of_a_node_that_is_gone(self.0.id, self.0.ending.failure());
+        self.0.ending.final_status().unwrap_or_else(gone)
+    }
+
+    /// Where a transport delivers this node's mail.
+    pub fn inbox(&self) -> Arc<dyn Inbox> {
+        let Shared { id, group, .. } = *self.0;
+        Arc::new(NodeInbox { id, group, consensus: self.0.consensus.clone() })
+    }
+
+    /// Hands leadership to `to`, or to the voter that is furthest ahead. Says whether this node has stopped leading;
+    /// `false` where it does not lead, or the successor did not take over in time.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> bool {
+        let (reply, ended) = oneshot::channel();
+        self.0.consensus.send(Mail::Transfer { to, reply });
+        ended.await.unwrap_or(false)
+    }
+
+    /// Campaigns now, without waiting for the election timeout.
+    pub fn campaign(&self) {
+        self.0.consensus.send(Mail::Campaign);
+    }
+
+    /// Ends the node in order: no new writes, those under way are answered, leadership is handed over, the storage is
+    /// closed. Returns when all that is done, also where another call has begun it.
+    pub async fn shutdown(&self) {
+        self.0.consensus.send(Mail::Shutdown);
+        self.0.ending.wait().await;
+    }
+
+    /// Returns when the node has ended: `None` after a [`Node::shutdown`], else the reason why it stopped for good.
+    pub async fn stopped(&self) -> Option<String> {
+        self.0.ending.wait().await;
+        self.0.ending.failure()
+    }
+}
+
+impl<S: StateMachine> Clone for Node<S> {
+    fn clone(&self) -> Node<S> {
+        Node(self.0.clone())
+    }
+}
+
+impl<S: StateMachine> fmt::Debug for Node<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.0.id)
+    }
+}
+
+/// The node's door for its peers.
+struct NodeInbox<S: StateMachine> {
+    id: NodeId,
+    group: GroupId,
+    consensus: Addr<Mail<S>>,
+}
+
+impl<S: StateMachine> Inbox for NodeInbox<S> {
+    fn deliver(&self, mut batch: Vec<Envelope>) {
+        batch.retain(|envelope| envelope.to == self.id && envelope.group == self.group);
+        if batch.is_empty() {
+            return;
+        }
+        if let Err(SendError::Full(_)) = self.consensus.try_send(Mail::Deliver(batch)) {
+            tracing::debug!(node = %self.id, "mailbox full: peers' messages dropped, as a network drops");
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Composes a node from its parts, and starts its cast.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Node, Shared};
+use crate::{
+    actors::{
+        applier::{self, Applier},
+        consensus::{Cast, Consensus, Mail},
+        election_timer::{self, ElectionTimer},
+        log_store::{self, LogStore},
+        replicator::{self, Replicator, Route},
+    },
+    config::Config,
+    core::Raft,
+    error::StartError,
+    lifecycle::Ending,
+    membership::Membership,
+    runtime::{
+        Place, Runtime, SharedRuntime,
+        actor::{Actor, Exit, start},
+        mailbox::Addr,
+        permits::Permits,
+    },
+    state_machine::StateMachine,
+    storage::LogStorage,
+    transport::Transport,
+    types::{Entry, GroupId, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
+};
+
+/// Messages that wait for one peer. A peer that is so far behind gets no more until it takes some.
+const REPLICATOR_MAIL_MAX: usize = 8192;
+
+/// Room in the consensus actor's mailbox for what is not a client's: peers' mail and completions.
+const PEER_MAIL_MAX: usize = 8192;
+
+/// A node in the making. Storage, transport and (without the feature `actix`) a runtime must be given.
+pub struct NodeBuilder<S: StateMachine> {
+    id: NodeId,
+    group: GroupId,
+    state_machine: S,
+    members: Vec<(NodeId, String)>,
+    config: Config,
+    storage: Option<Box<dyn LogStorage>>,
+    transport: Option<Arc<dyn Transport>>,
+    runtime: Option<SharedRuntime>,
+}
+
+impl<S: StateMachine> NodeBuilder<S> {
+    pub(super) fn new(id: NodeId, state_machine: S) -> NodeBuilder<S> {
+        NodeBuilder {
+            id,
+            group: GroupId(0),
+            state_machine,
+            members: Vec::new(),
+            config: Config::default(),
+            storage: None,
+            transport: None,
+            runtime: None,
+        }
+    }
+
+    /// The cluster's initial members with their addresses, the same on every node. They count where the storage is
+    /// new; a node that restarts has its members in its log, and takes only the addresses from here.
+    pub fn members<A: Into<String>>(
+        mut self,
+        members: impl IntoIterator<Item = (NodeId, A)>,
+    ) -> NodeBuilder<S> {
+        self.members = members.into_iter().map(|(node, address)| (node, address.into())).collect();
+        self
+    }
+
+    /// Where log, term and vote are kept.
+    pub fn storage(mut self, storage: impl LogStorage) -> NodeBuilder<S> {
+        self.storage = Some(Box::new(storage));
+        self
+    }
+
+    /// How messages get to the other nodes.
+    pub fn transport(mut self, transport: impl Transport) -> NodeBuilder<S> {
+        self.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// What the actors run on.
+    pub fn runtime(mut self, runtime: impl Runtime) -> NodeBuilder<S> {
+        self.runtime = Some(Arc::new(runtime));
+        self
+    }
+
+    /// Time-outs and limits.
+    pub fn config(mut self, config: Config) -> NodeBuilder<S> {
+        self.config = config;
+        self
+    }
+
+    /// The group that the node belongs to, where a process has several. Default 0.
+    pub fn group(mut self, group: GroupId) -> NodeBuilder<S> {
+        self.group = group;
+        self
+    }
+
+    /// Reads the storage and starts the actors. A storage that is new becomes a member of the initial cluster; one that is
+    /// not goes on where it was. Nothing is changed where an error is returned.
+    pub async fn start(mut self) -> Result<Node<S>, StartError> {
+        self.config.validate()?;
+        let mut storage = self.storage.take().ok_or(StartError::Missing { part: "storage" })?;
+        let transport = self.transport.take().ok_or(StartError::Missing { part: "transport" })?;
+        let runtime = match self.runtime.take() {
+            Some(runtime) => runtime,
+            None => default_runtime()?,
+        };
+        let mut state = storage.recover().await?;
+        if state.is_new() {
+            self.bootstrap(&mut *storage, &mut state).await?;
+        }
+        let (id, config) = (self.id, self.config.clone());
+        let raft = Raft::new(id, &config, runtime.random(), runtime.now(), state, Membership::default());
+        tracing::info!(
+            node = %id, term = %raft.term(), last = %raft.last_log_id(), members = raft.membership().voters().len(), "node starts"
+        );
+        Ok(self.start_actors(&runtime, storage, &transport, raft))
+    }
+
+    /// Makes a new storage a member of the initial cluster: the first entry of every initial member's log is the
+    /// membership, in term 1, in which no election can be held any more.
+    async fn bootstrap(&self, storage: &mut dyn LogStorage, state: &mut LogState) -> Result<(), StartError> {
+        let node = self.id;
+        if self.members.is_empty() {
+            return Err(StartError::NoMembers { node });
+        }
+        let membership = Membership::new(self.members.iter().cloned())?;
+        if !membership.contains(node) {
+            return Err(StartError::NotAMember { node });
+        }
+        let hard_state = HardState { term: Term(1), voted_for: None };
+        let first = Entry::new(LogId::new(Term(1), LogIndex(1)), Payload::Membership(membership));
+        state.hard_state = hard_state;
+        state.note(&first);
+        state.tail = vec![first].into();
+        let write = LogWrite {
+            sequence: 0,
+            hard_state: Some(hard_state),
+            truncate_from: None,
+            entries: state.tail.clone(),
+        };
+        Ok(storage.write(&[write]).await?)
+    }
+
+    fn start_actors(
+        self,
+        runtime: &SharedRuntime,
+        storage: Box<dyn LogStorage>,
+        transport: &Arc<dyn Transport>,
+        raft: Raft,
+    ) -> Node<S> {
+        let place = Place::Group(self.group);
+        let clients_max =
+            usize::try_from(self.config.writes_max + self.config.reads_max).unwrap_or(usize::MAX);
+        let consensus = Addr::new(clients_max.saturating_add(PEER_MAIL_MAX));
+        // Consensus, log store and applier: the three that hold what must be let go before the node has ended.
+        let ending = Arc::new(Ending::new(3));
+        let watch = Watch { consensus: consensus.clone(), ending: ending.clone() };
+
+        let (log_store, applier, timer) = (Addr::new(0), Addr::new(0), Addr::new(0));
+        let replicators = self.start_replicators(runtime, transport, &raft, &watch);
+        let cast = Cast {
+            election_timer: timer.clone(),
+            log_store: log_store.clone(),
+            applier: applier.clone(),
+            replicators,
+        };
+        watch.start(runtime, place, "election timer", &timer, ElectionTimer { consensus: consensus.clone() });
+        let store = LogStore::new(storage, consensus.clone());
+        watch.start_counted(runtime, place, "log store", &log_store, store);
+        let apply = Applier::new(self.state_machine, consensus.clone());
+        watch.start_counted(runtime, place, "applier", &applier, apply);
+        let actor = Consensus::new(raft, self.config.clone(), cast, ending.clone());
+        let last = LastWord { ending: ending.clone(), log_store, applier: applier.clone(), timer };
+        start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
+
+        let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
+        let reads = Permits::new(self.config.reads_max, u64::MAX);
+        Node(Arc::new(Shared {
+            id: self.id,
+            group: self.group,
+            config: self.config,
+            consensus,
+            applier,
+            write_permits: writes,
+            read_permits: reads,
+            ending,
+        }))
+    }
+
+    fn start_replicators(
+        &self,
+        runtime: &SharedRuntime,
+        transport: &Arc<dyn Transport>,
+        raft: &Raft,
+        watch: &Watch<S>,
+    ) -> BTreeMap<NodeId, Addr<replicator::Mail>> {
+        let given: BTreeMap<NodeId, String> = self.members.iter().cloned().collect();
+        let mut replicators = BTreeMap::new();
+        for peer in raft.membership().nodes().filter(|node| *node != self.id) {
+            let address = given.get(&peer).map(String::as_str).or_else(|| raft.membership().address(peer));
+            let address = address.unwrap_or_default().to_owned();
+            let route = Route { group: self.group, from: self.id, to: peer, address };
+            let replicator = Replicator::new(route, transport.clone(), watch.consensus.clone());
+            let mailbox = Addr::new(REPLICATOR_MAIL_MAX);
+            watch.start(runtime, Place::Group(self.group), "replicator", &mailbox, replicator);
+            replicators.insert(peer, mailbox);
+        }
+        replicators
+    }
+}
+
+#[cfg(feature = "actix")]
+fn default_runtime() -> Result<SharedRuntime, StartError> {
+    let runtime = crate::runtime::actix::ActixRuntime::new(1).map_err(StartError::Runtime)?;
+    Ok(Arc::new(runtime))
+}
+
+#[cfg(not(feature = "actix"))]
+fn default_runtime() -> Result<SharedRuntime, StartError> {
+    Err(StartError::Missing { part: "runtime" })
+}
+
+/// Watches over the cast: where one panics, the node stops.
+struct Watch<S: StateMachine> {
+    consensus: Addr<Mail<S>>,
+    ending: Arc<Ending>,
+}
+
+impl<S: StateMachine> Watch<S> {
+    fn start<A: Actor>(
+        &self,
+        runtime: &SharedRuntime,
+        place: Place,
+        name: &'static str,
+        address: &Addr<A::Message>,
+        actor: A,
+    ) {
+        let consensus = self.consensus.clone();
+        start(runtime, name, place, address, actor, move |exit| report(&consensus, name, exit));
+    }
+
+    fn start_counted<A: Actor>(
+        &self,
+        runtime: &SharedRuntime,
+        place: Place,
+        name: &'static str,
+        address: &Addr<A::Message>,
+        actor: A,
+    ) {
+        let (consensus, ending) = (self.consensus.clone(), self.ending.clone());
+        start(runtime, name, place, address, actor, move |exit| {
+            report(&consensus, name, exit);
+            ending.actor_ended();
+        });
+    }
+}
+
+fn report<S: StateMachine>(consensus: &Addr<Mail<S>>, name: &str, exit: Exit) {
+    if let Exit::Panicked(said) = exit {
+        consensus.send(Mail::Failed { reason: format!("{name} panicked: {said}") });
+    }
+}
+
+/// What is left to do when the consensus actor has ended: tell the others, who may not know if it panicked.
+struct LastWord<S: StateMachine> {
+    ending: Arc<Ending>,
+    log_store: Addr<log_store::Mail>,
+    applier: Addr<applier::Mail<S>>,
+    timer: Addr<election_timer::Mail>,
+}
+
+impl<S: StateMachine> LastWord<S> {
+    fn consensus_ended(self, exit: Exit) {
+        if let Exit::Panicked(said) = exit {
+            self.ending.fail(format!("consensus panicked: {said}"));
+        }
+        self.log_store.send(log_store::Mail::Stop);
+        self.applier.send(applier::Mail::Stop);
+        self.timer.send(election_timer::Mail::Stop);
+        self.ending.actor_ended();
+    }
+}

@@ -1,0 +1,135 @@
+//! A whole cluster in one process: real nodes on any runtime, with logs in memory and an in-memory network.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{memory::MemoryLog, network::Network};
+use crate::{
+    config::Config,
+    error::StartError,
+    node::Node,
+    runtime::{Place, SharedRuntime},
+    state_machine::StateMachine,
+    types::{NodeId, Role},
+};
+
+/// A cluster of nodes that run the same application.
+pub struct Cluster<S: StateMachine> {
+    runtime: SharedRuntime,
+    network: Network,
+    config: Config,
+    new_state: Box<dyn Fn() -> S + Send + Sync>,
+    members: Vec<(NodeId, String)>,
+    logs: BTreeMap<NodeId, MemoryLog>,
+    nodes: BTreeMap<NodeId, Node<S>>,
+}
+
+impl<S: StateMachine> Cluster<S> {
+    /// Starts `count` nodes, numbered from 1, on one runtime.
+    pub async fn start(
+        runtime: SharedRuntime,
+        count: u64,
+        config: Config,
+        new_state: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Result<Cluster<S>, StartError> {
+        let seed = runtime.random();
+        let mut cluster = Cluster {
+            network: Network::new(runtime.clone(), seed),
+            runtime,
+            config,
+            new_state: Box::new(new_state),
+            members: (1..=count).map(|number| (NodeId(number), format!("node {number}"))).collect(),
+            logs: (1..=count).map(|number| (NodeId(number), MemoryLog::new())).collect(),
+            nodes: BTreeMap::new(),
+        };
+        for number in 1..=count {
+            let runtime = cluster.runtime.clone();
+            cluster.start_node(NodeId(number), runtime).await?;
+        }
+        Ok(cluster)
+    }
+
+    /// Starts a node that does not run, on what its log holds.
+    pub async fn start_node(&mut self, id: NodeId, runtime: SharedRuntime) -> Result<(), StartError> {
+        let log = self.logs.entry(id).or_insert_with(MemoryLog::new).clone();
+        let node = Node::builder(id, (self.new_state)())
+            .members(self.members.clone())
+            .storage(log)
+            .transport(self.network.transport(id))
+            .runtime(runtime)
+            .config(self.config.clone())
+            .start()
+            .await?;
+        self.network.attach(id, node.inbox());
+        self.nodes.insert(id, node);
+        Ok(())
+    }
+
+    /// Takes a node off the network and forgets it, as if its machine were gone; its log stays.
+    pub fn forget_node(&mut self, id: NodeId) -> Option<Node<S>> {
+        self.network.detach(id);
+        self.nodes.remove(&id)
+    }
+
+    /// The network, to break it.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// The nodes that run.
+    pub fn nodes(&self) -> &BTreeMap<NodeId, Node<S>> {
+        &self.nodes
+    }
+
+    /// A node that runs. Panics where it does not.
+    pub fn node(&self, id: NodeId) -> &Node<S> {
+        &self.nodes[&id]
+    }
+
+    /// Waits until a majority of the running nodes agree on a leader that runs, and gives it.
+    pub async fn leader(&self) -> NodeId {
+        loop {
+            let mut votes: BTreeMap<NodeId, usize> = BTreeMap::new();
+            let mut leaders = Vec::new();
+            for node in self.nodes.values() {
+                let status = node.status().await;
+                if status.role == Role::Leader {
+                    leaders.push(status.id);
+                }
+                if let Some(leader) = status.leader {
+                    *votes.entry(leader).or_default() += 1;
+                }
+            }
+            let majority = self.members.len() / 2 + 1;
+            if let Some(leader) = leaders.into_iter().find(|leader| votes.get(leader) >= Some(&majority)) {
+                return leader;
+            }
+            self.sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Lets the runtime's time pass.
+    pub async fn sleep(&self, duration: Duration) {
+        sleep(&self.runtime, duration).await;
+    }
+
+    /// Ends all nodes in order.
+    pub async fn shutdown(self) {
+        for node in self.nodes.values() {
+            node.shutdown().await;
+        }
+    }
+}
+
+/// Waits on a runtime's own clock.
+pub async fn sleep(runtime: &SharedRuntime, duration: Duration) {
+    let (done, wait) = tokio::sync::oneshot::channel();
+    let mut timer = runtime.timer();
+    timer.reset(runtime.now().after(duration));
+    let task = async move {
+        std::future::poll_fn(|context| timer.poll(context)).await;
+        // Nobody waits any more: no harm.
+        let _ = done.send(());
+    };
+    runtime.spawn("sleep", Place::Any, Box::pin(task));
+    let _ = wait.await;
+}
