@@ -29,7 +29,7 @@ impl StateMachine for Counter {
 
 #[actix::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let runtime: SharedRuntime = Arc::new(ActixRuntime::new(1));
+    let runtime: SharedRuntime = Arc::new(ActixRuntime::new(1)?);
     let network = Network::new(runtime.clone(), 1);
     let members = [1, 2, 3].map(|n| (NodeId(n), format!("node {n}")));
     let mut nodes = Vec::new();

@@ -48,7 +48,7 @@ async fn count_to_three(runtime: SharedRuntime) {
 
 #[actix::test]
 async fn the_application_runs_on_actix() {
-    count_to_three(Arc::new(ActixRuntime::new(1))).await;
+    count_to_three(Arc::new(ActixRuntime::new(1).expect("an arbiter"))).await;
 }
 
 #[tokio::test]
@@ -64,7 +64,7 @@ async fn the_application_runs_on_tokio_with_two_threads() {
 #[test]
 fn the_application_runs_on_the_simulator() {
     let simulator = SimRuntime::new(7);
-    let runtime: SharedRuntime = Arc::new(simulator.clone());
+    let runtime: SharedRuntime = Arc::new(simulator.node("machine"));
     simulator.run_until(count_to_three(runtime));
 }
 
@@ -72,7 +72,7 @@ fn the_application_runs_on_the_simulator() {
 fn the_same_seed_gives_the_same_run() {
     let run = |seed| {
         let simulator = SimRuntime::new(seed);
-        let runtime: SharedRuntime = Arc::new(simulator.clone());
+        let runtime: SharedRuntime = Arc::new(simulator.node("machine"));
         simulator.run_until(count_to_three(runtime));
         simulator.trace_hash()
     };
@@ -96,12 +96,13 @@ async fn alone(config: Config, runtime: SharedRuntime) -> Node<Counter> {
 #[test]
 fn a_write_beyond_what_may_be_under_way_is_refused_at_once_and_nothing_is_done() {
     let simulator = SimRuntime::new(3);
-    let runtime: SharedRuntime = Arc::new(simulator.clone());
+    let runtime: SharedRuntime = Arc::new(simulator.node("machine"));
     simulator.run_until(async move {
         let mut config = Config::default();
         config.writes_max = 2;
         let node = alone(config, runtime).await;
-        let (first, second, third) = futures::join!(node.write(1), node.write(1), node.write(1));
+        let (first, second, third) =
+            futures_util::future::join3(node.write(1), node.write(1), node.write(1)).await;
         assert_eq!((first, second), (Ok(1), Ok(2)));
         assert_eq!(third, Err(WriteError::Overloaded));
         assert_eq!(node.read(|counter| counter.value).await, Ok(2));
@@ -113,7 +114,7 @@ fn a_write_beyond_what_may_be_under_way_is_refused_at_once_and_nothing_is_done()
 #[test]
 fn a_node_that_has_been_shut_down_refuses_and_keeps_its_last_status() {
     let simulator = SimRuntime::new(4);
-    let runtime: SharedRuntime = Arc::new(simulator.clone());
+    let runtime: SharedRuntime = Arc::new(simulator.node("machine"));
     simulator.run_until(async move {
         let node = alone(Config::default(), runtime).await;
         assert_eq!(node.write(5).await, Ok(5));
@@ -129,7 +130,7 @@ fn a_node_that_has_been_shut_down_refuses_and_keeps_its_last_status() {
 #[test]
 fn a_clean_shutdown_hands_leadership_over_without_waiting_for_a_timeout() {
     let simulator = SimRuntime::new(5);
-    let runtime: SharedRuntime = Arc::new(simulator.clone());
+    let runtime: SharedRuntime = Arc::new(simulator.node("machine"));
     simulator.run_until(async move {
         let mut cluster =
             Cluster::start(runtime.clone(), 3, Config::default(), Counter::default).await.expect("starts");
@@ -150,7 +151,7 @@ fn a_clean_shutdown_hands_leadership_over_without_waiting_for_a_timeout() {
 #[test]
 fn a_node_without_members_or_not_among_them_does_not_start() {
     let simulator = SimRuntime::new(6);
-    let runtime: SharedRuntime = Arc::new(simulator.clone());
+    let runtime: SharedRuntime = Arc::new(simulator.node("machine"));
     simulator.run_until(async move {
         let network = Network::new(runtime.clone(), 1);
         let start = |members: Vec<(NodeId, String)>| {

@@ -96,13 +96,20 @@ pub(crate) struct Consensus<S: StateMachine> {
 }
 
 impl<S: StateMachine> Consensus<S> {
-    pub(crate) fn new(raft: Raft, config: Config, cast: Cast<S>, ending: Arc<Ending>) -> Consensus<S> {
+    /// `run` is a number of chance, to tell this run of the node from its others.
+    pub(crate) fn new(
+        raft: Raft,
+        config: Config,
+        cast: Cast<S>,
+        ending: Arc<Ending>,
+        run: u32,
+    ) -> Consensus<S> {
         Consensus {
             raft,
             config,
             cast,
             ending,
-            writes: Writes::new(),
+            writes: Writes::new(run),
             reads: Reads::new(),
             unreachable: BTreeSet::new(),
             transfers: Vec::new(),
@@ -165,6 +172,9 @@ impl<S: StateMachine> Consensus<S> {
         match envelope.message {
             Message::ForwardWrites(forward) => {
                 let Some(origin) = self.cast.replicators.get(&from) else { return };
+                if !self.writes.is_new(from, forward.id) {
+                    return;
+                }
                 let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin.clone());
                 let deadline = now.after(self.config.request_timeout);
                 self.arrived.extend(

@@ -38,18 +38,23 @@ pub(crate) struct Writes<S: StateMachine> {
     waiting: VecDeque<(LogId, Waiter<S>)>,
     /// Waiting for a leader.
     parked: Vec<Pending<S>>,
+    /// The number of the next batch to be carried: this run's in the upper half, a count in the lower.
     next_forward: u64,
     forwarded: BTreeMap<u64, Forwarded<S>>,
+    /// The newest batch that each other node has carried here.
+    newest: BTreeMap<NodeId, u64>,
 }
 
 impl<S: StateMachine> Writes<S> {
-    pub(crate) fn new() -> Writes<S> {
+    /// `run` tells this run's batches from those of the node's other runs.
+    pub(crate) fn new(run: u32) -> Writes<S> {
         Writes {
             proposing: VecDeque::new(),
             waiting: VecDeque::new(),
             parked: Vec::new(),
-            next_forward: 1,
+            next_forward: u64::from(run) << 32,
             forwarded: BTreeMap::new(),
+            newest: BTreeMap::new(),
         }
     }
 
@@ -133,6 +138,19 @@ impl<S: StateMachine> Writes<S> {
             self.forwarded.insert(id, Forwarded { to, deadline, writes: together });
         }
         messages
+    }
+
+    /// Whether a batch that `from` has carried here is one that has not come yet. A network that repeats or overtakes itself must not
+    /// have a write done twice; the sender of a batch that is dropped here is told nothing, and takes its outcome as unknown.
+    pub(crate) fn is_new(&mut self, from: NodeId, id: u64) -> bool {
+        let newest = self.newest.entry(from).or_insert(id);
+        let is_same_run = *newest >> 32 == id >> 32;
+        if is_same_run && id < *newest {
+            return false;
+        }
+        // One past it, so that the same one is not new again.
+        *newest = id + 1;
+        true
     }
 
     /// The leader has answered. Gives back what it did nothing about, to be tried again.

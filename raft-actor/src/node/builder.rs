@@ -175,7 +175,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         watch.start_counted(runtime, place, "log store", &log_store, store);
         let apply = Applier::new(self.state_machine, consensus.clone());
         watch.start_counted(runtime, place, "applier", &applier, apply);
-        let actor = Consensus::new(raft, self.config.clone(), cast, ending.clone());
+        let run = runtime.random() as u32;
+        let actor = Consensus::new(raft, self.config.clone(), cast, ending.clone(), run);
         let last = LastWord { ending: ending.clone(), log_store, applier: applier.clone(), timer };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
 

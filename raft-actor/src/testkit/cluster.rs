@@ -7,7 +7,7 @@ use crate::{
     config::Config,
     error::StartError,
     node::Node,
-    runtime::{Place, SharedRuntime},
+    runtime::{SharedRuntime, sleep_until},
     state_machine::StateMachine,
     types::{NodeId, Role},
 };
@@ -31,16 +31,7 @@ impl<S: StateMachine> Cluster<S> {
         config: Config,
         new_state: impl Fn() -> S + Send + Sync + 'static,
     ) -> Result<Cluster<S>, StartError> {
-        let seed = runtime.random();
-        let mut cluster = Cluster {
-            network: Network::new(runtime.clone(), seed),
-            runtime,
-            config,
-            new_state: Box::new(new_state),
-            members: (1..=count).map(|number| (NodeId(number), format!("node {number}"))).collect(),
-            logs: (1..=count).map(|number| (NodeId(number), MemoryLog::new())).collect(),
-            nodes: BTreeMap::new(),
-        };
+        let mut cluster = Cluster::new(runtime, count, config, new_state);
         for number in 1..=count {
             let runtime = cluster.runtime.clone();
             cluster.start_node(NodeId(number), runtime).await?;
@@ -48,9 +39,28 @@ impl<S: StateMachine> Cluster<S> {
         Ok(cluster)
     }
 
+    /// A cluster of `count` nodes, none of which runs yet. The network lives on `runtime`.
+    pub fn new(
+        runtime: SharedRuntime,
+        count: u64,
+        config: Config,
+        new_state: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Cluster<S> {
+        let seed = runtime.random();
+        Cluster {
+            network: Network::new(runtime.clone(), seed),
+            runtime,
+            config,
+            new_state: Box::new(new_state),
+            members: (1..=count).map(|number| (NodeId(number), format!("node {number}"))).collect(),
+            logs: (1..=count).map(|number| (NodeId(number), MemoryLog::new())).collect(),
+            nodes: BTreeMap::new(),
+        }
+    }
+
     /// Starts a node that does not run, on what its log holds.
     pub async fn start_node(&mut self, id: NodeId, runtime: SharedRuntime) -> Result<(), StartError> {
-        let log = self.logs.entry(id).or_insert_with(MemoryLog::new).clone();
+        let log = self.logs.entry(id).or_default().clone();
         let node = Node::builder(id, (self.new_state)())
             .members(self.members.clone())
             .storage(log)
@@ -109,7 +119,7 @@ impl<S: StateMachine> Cluster<S> {
 
     /// Lets the runtime's time pass.
     pub async fn sleep(&self, duration: Duration) {
-        sleep(&self.runtime, duration).await;
+        sleep_until(&self.runtime, self.runtime.now().after(duration)).await;
     }
 
     /// Ends all nodes in order.
@@ -118,18 +128,4 @@ impl<S: StateMachine> Cluster<S> {
             node.shutdown().await;
         }
     }
-}
-
-/// Waits on a runtime's own clock.
-pub async fn sleep(runtime: &SharedRuntime, duration: Duration) {
-    let (done, wait) = tokio::sync::oneshot::channel();
-    let mut timer = runtime.timer();
-    timer.reset(runtime.now().after(duration));
-    let task = async move {
-        std::future::poll_fn(|context| timer.poll(context)).await;
-        // Nobody waits any more: no harm.
-        let _ = done.send(());
-    };
-    runtime.spawn("sleep", Place::Any, Box::pin(task));
-    let _ = wait.await;
 }

@@ -1,4 +1,6 @@
-//! The test kit: in-memory twins of the seams, conformance suites, and simulated clusters.
+//! The test kit.
 
+pub mod cluster;
 pub mod memory;
+pub mod network;
 pub mod suite;
