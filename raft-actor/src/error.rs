@@ -28,6 +28,10 @@ pub enum WriteError {
         /// The limit.
         bytes_max: u64,
     },
+    /// Nothing was done: the leader, to which the write was carried, cannot decode the command.
+    /// What to do: run the same version of the application on every node.
+    #[error("the leader cannot decode the command; do all nodes run the same version of the application?")]
+    Malformed,
     /// The write may have been applied, or may be yet, or never.
     /// What to do: read before trying again, or retry where a second application does no harm.
     #[error("outcome unknown: the write may or may not be applied")]

@@ -2,6 +2,8 @@
 
 mod composition;
 mod core;
+mod face;
+mod failures;
 mod runtime;
 mod simulation;
 mod tidy;
