@@ -4,6 +4,7 @@ mod composition;
 mod core;
 mod face;
 mod failures;
+mod network;
 mod runtime;
 mod simulation;
 mod tidy;

@@ -194,7 +194,8 @@ async fn run_with_faults(seed: u64, simulator: Arc<SimRuntime>) -> Counts {
         }
     }
     cluster.network().heal();
-    check(&cluster, &history.lock().expect("no panic"), &mut counts).await;
+    let history = std::mem::take(&mut *history.lock().expect("no panic"));
+    check(&cluster, &history, &mut counts).await;
     cluster.shutdown().await;
     counts
 }
