@@ -2,11 +2,11 @@
 //!
 //! # Modules, in reading order
 //!
-//! * [`types`], [`membership`], [`message`]: the words.
-//! * [`config`], [`error`], [`status`]: plain data at the edges.
-//! * [`storage`], [`state_machine`], [`transport`], [`runtime`]: the seams.
-//! * [`core`]: decides.
-//! * [`node`]: composes the actors, which do, and is the handle that writes and reads.
+//! - [`types`], [`membership`], [`message`]: the words.
+//! - [`config`], [`error`], [`status`]: plain data at the edges.
+//! - [`storage`], [`state_machine`], [`transport`], [`runtime`]: the seams.
+//! - [`core`]: decides.
+//! - [`node`]: composes the actors, which do, and is the handle that writes and reads.
 
 // The words.
 pub mod membership;
