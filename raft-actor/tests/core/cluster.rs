@@ -1,5 +1,6 @@
-//! A cluster of cores in memory. It carries their effects out with no will of its own: a test decides what is flushed,
-//! what is delivered, what is lost and who crashes. Every message and every write is checked on its way.
+//! A cluster of cores in memory. It carries their effects out with no will of its own: a test decides what
+//! is flushed, what is delivered, what is lost and who crashes. Every message and every write is checked on
+//! its way.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

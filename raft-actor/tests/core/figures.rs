@@ -86,7 +86,8 @@ fn figure_8_the_exact_schedule_loses_nothing_that_was_committed() {
     assert_eq!(cluster.raft(1).commit_index(), LogIndex(0));
     cluster.crash(1);
     cluster.wire.clear();
-    // (d) S5 wins with S2, S3 or S4, and overwrites the entry of term 2. No committed entry is lost: there is none.
+    // (d) S5 wins with S2, S3 or S4, and overwrites the entry of term 2. No committed entry is lost: there
+    // is none.
     cluster.heal();
     cluster.pass(Duration::from_millis(400));
     cluster.input(5, Input::Campaign);
