@@ -1,9 +1,9 @@
 //! The log as the core sees it: where each term begins, which entries change the membership, the newest
 //! entries themselves, and how far the disk has followed.
 //!
-//! `purged.index <= flushed <= last.index`, and `flushed < unwritten`. Appending and truncating change memory only;
-//! [`Log::take_write`] then hands everything new to the disk as one write, and [`Log::complete`] learns that
-//! it is there.
+//! `purged.index <= flushed <= last.index`, and `flushed < unwritten`. Appending and truncating change
+//! memory only; [`Log::take_write`] then hands everything new to the disk as one write, and
+//! [`Log::complete`] learns that it is there.
 
 use std::collections::VecDeque;
 

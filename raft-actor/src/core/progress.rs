@@ -1,7 +1,8 @@
 //! What a leader knows of one peer, and what it may send to it (Raft §5.3).
 //!
-//! `match_index < next_index` always, and `match_index` only rises. While *probing*, one message is on its way at a
-//! time, to find where the logs part; while *replicating*, a window of them, bounded by count and by bytes.
+//! `match_index < next_index` always, and `match_index` only rises. While *probing*, one message is on its
+//! way at a time, to find where the logs part; while *replicating*, a window of them, bounded by count and
+//! by bytes.
 
 use std::collections::VecDeque;
 
