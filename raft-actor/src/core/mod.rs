@@ -147,8 +147,8 @@ enum State {
 impl Raft {
     /// A node that starts, or starts again, at `now` with what its log storage has recovered.
     ///
-    /// `base` is the membership where the log holds none. `seed` is for election timeouts; every node needs another, or
-    /// their elections collide. The configuration must be valid ([`Config::validate`]).
+    /// `base` is the membership where the log holds none. `seed` is for election timeouts; every node needs
+    /// another, or their elections collide. The configuration must be valid ([`Config::validate`]).
     pub fn new(id: NodeId, config: &Config, seed: u64, now: Time, state: LogState, base: Membership) -> Raft {
         let purged = state.purged.index;
         let hard_state = state.hard_state;
