@@ -71,8 +71,9 @@ pub fn a_busy_actor_leaves_turns_to_its_neighbours(runtime: SharedRuntime) -> Bo
 const PERIOD: Duration = Duration::from_millis(10);
 const TICKS: u64 = 20;
 
-/// How much longer than it should the flood may take to let the deadlines through. The system may have given the
-/// thread away for most of that time, for which the runtime is not to blame; a starved timer never comes at all.
+/// How much longer than it should the flood may take to let the deadlines through. The system may have given
+/// the thread away for most of that time, for which the runtime is not to blame; a starved timer never comes
+/// at all.
 const SLACK: u32 = 20;
 
 /// Waits until both deadlines came often enough. `start`: a time before they were first set.
