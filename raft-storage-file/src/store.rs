@@ -1,7 +1,8 @@
-//! The work of one open folder: validate, write, flush, remember; read back; purge. Runs on the writer's thread only.
+//! The work of one open folder: validate, write, flush, remember; read back; purge. Runs on the writer's
+//! thread only.
 //!
-//! Groups are written one after another, each after the flush of the one before. So at most one frame can be torn by a
-//! crash, and any later frame proves that those before it were flushed.
+//! Groups are written one after another, each after the flush of the one before. So at most one frame can
+//! be torn by a crash, and any later frame proves that those before it were flushed.
 
 use std::{
     collections::VecDeque,
@@ -131,7 +132,8 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the entries up to `through`: first a durable record says so, then files that hold nothing else are removed.
+    /// Forgets the entries up to `through`: first a durable record says so, then files that hold nothing
+    /// else are removed.
     pub(crate) fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
         if through.index <= self.picture.purged.index {
             return Ok(());
@@ -178,6 +180,18 @@ impl Store {
         };
         self.append_frame(header, &[])?;
         self.unmarked = false;
+        Ok(())
+    }
+
+    /// In good order: marks the end, and lets the hard state's file know of it too, so that an older copy
+    /// of the last segment cannot pass for the newest.
+    pub(crate) fn close(&mut self) -> Result<(), StorageError> {
+        if self.unmarked {
+            self.mark()?;
+        }
+        if self.hard_state.newest.log_seq < self.last_seq {
+            self.hard_state.write(self.hard_state.newest.hard_state, self.last_seq)?;
+        }
         Ok(())
     }
 
@@ -230,7 +244,8 @@ impl Store {
         self.segments.back().expect(ONE_SEGMENT)
     }
 
-    /// Goes on in a new segment: first that is durable under its name, then the old one is sealed and names it.
+    /// Goes on in a new segment: first that is durable under its name, then the old one is sealed and
+    /// names it.
     pub(crate) fn rotate(&mut self, bytes: u64) -> Result<(), StorageError> {
         let old = self.active();
         let id = old.header.id + 1;
@@ -292,7 +307,8 @@ impl Spares {
         }
     }
 
-    /// The one that is ready, or else one made now. A write never waits for zeroes that are still being written.
+    /// The one that is ready, or else one made now. A write never waits for zeroes that are still being
+    /// written.
     fn take(&mut self, capacity: u64) -> Result<Spare, StorageError> {
         if let Some(thread) = self.making.take_if(|thread| thread.is_finished()) {
             match thread.join() {

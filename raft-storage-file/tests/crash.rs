@@ -1,7 +1,7 @@
 //! Power cuts after every single call to the disk, with what was not flushed kept, dropped or torn.
 //!
-//! After each, the folder must open and hold every acknowledged write, with no hole, and a term and vote no older than
-//! what was acknowledged.
+//! After each, the folder must open and hold every acknowledged write, with no hole, and a term and vote
+//! no older than what was acknowledged.
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
@@ -320,4 +320,41 @@ fn a_write_costs_one_write_and_one_flush() {
         after.syncs - before.syncs
     );
     assert_eq!((after.writes - before.writes, after.syncs - before.syncs), (3, 2));
+}
+
+#[test]
+fn an_idle_store_is_marked_once_and_a_busy_one_never() {
+    let disk = SimulatedDisk::new();
+    let options = options().with_segment_bytes(1 << 20).with_mark_after(Duration::from_millis(200));
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
+    block_on(log.recover()).unwrap();
+    block_on(log.write(&[vote(1, 1)])).unwrap();
+    let before = disk.calls();
+    let started = std::time::Instant::now();
+    for index in 1..=50 {
+        block_on(log.write(&[append(vec![command(index, 1, 128)])])).unwrap();
+    }
+    let busy = disk.calls().writes - before.writes;
+    assert!(busy == 50 || started.elapsed() > Duration::from_millis(200), "{busy} writes for 50");
+    let before = disk.calls();
+    std::thread::sleep(Duration::from_millis(900));
+    let after = disk.calls();
+    assert_eq!((after.writes - before.writes, after.syncs - before.syncs), (1, 1));
+}
+
+#[test]
+fn purging_removes_files_and_the_log_goes_on() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    block_on(log.write(&[vote(1, 1)])).unwrap();
+    for index in 1..=100 {
+        block_on(log.write(&[append(vec![command(index, 1, 3000)])])).unwrap();
+    }
+    let before = disk.paths().len();
+    block_on(log.purge(LogId::new(Term(1), LogIndex(95)))).unwrap();
+    assert!(before > 15 && disk.paths().len() < 7, "{before} files, then {:?}", disk.paths());
+    drop(log);
+    let (mut log, state) = open(&disk.crash(Unflushed::Dropped)).unwrap();
+    assert_eq!((state.purged.index, state.last.index), (LogIndex(95), LogIndex(100)));
+    assert_eq!(block_on(log.read(LogIndex(96), LogIndex(100), u64::MAX)).unwrap().len(), 5);
 }
