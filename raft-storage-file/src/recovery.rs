@@ -122,7 +122,6 @@ impl Opened {
             // The torn bytes stay as they are: the next segment's header says where the valid ones end.
             store.rotate(0)?;
         }
-        store.prepare_spare();
         Ok((store, state))
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -228,16 +229,21 @@ impl Store {
         segment.file.sync_data().map_err(io_error("flush", &segment.path))?;
         self.segments.back_mut().expect(ONE_SEGMENT).length += buffer.len() as u64;
         self.last_seq += 1;
+        self.prepare_spare();
         buffer.truncate(0);
         buffer.shrink_to(BUFFER_BYTES_KEPT);
         self.buffer = buffer;
         Ok(offset)
     }
 
-    /// Begins to make the next segment's file, where that is done in the background.
-    pub(crate) fn prepare_spare(&mut self) {
-        let next = self.active().header.id + 1;
-        self.spares.prepare(self.base.capacity(next));
+    /// Begins to make the next segment's file in the background, once this one is filling up. A store that is
+    /// opened and hardly written costs no zeroes.
+    fn prepare_spare(&mut self) {
+        let active = self.active();
+        if active.length * 4 > active.header.capacity {
+            let next = active.header.id + 1;
+            self.spares.prepare(self.base.capacity(next));
+        }
     }
 
     fn active(&self) -> &Segment {
@@ -264,11 +270,10 @@ impl Store {
             group: 0,
         };
         let needed = whole_blocks(bytes) + 2 * BLOCK_BYTES;
-        let spare = self.spares.take(self.base.capacity(id).max(needed))?;
+        let spare = self.spares.take(needed, self.base.capacity(id).max(needed))?;
         let new = Segment::create(&*self.base.disk, &self.base.layout, spare, header)?;
         self.active().seal(&new.header)?;
         self.segments.push_back(new);
-        self.prepare_spare();
         Ok(())
     }
 }
@@ -283,12 +288,14 @@ pub(crate) struct Spares {
     base: Base,
     number: u64,
     making: Option<JoinHandle<Result<Option<Spare>, StorageError>>>,
+    /// The file that is being made.
+    path: PathBuf,
     cancelled: Arc<AtomicBool>,
 }
 
 impl Spares {
     fn new(base: Base) -> Spares {
-        Spares { base, number: 0, making: None, cancelled: Arc::default() }
+        Spares { base, number: 0, making: None, path: PathBuf::new(), cancelled: Arc::default() }
     }
 
     /// Begins to make one, in the background.
@@ -297,8 +304,8 @@ impl Spares {
             return;
         }
         self.number += 1;
-        let (base, path, cancelled) =
-            (self.base.clone(), self.base.layout.spare(self.number), self.cancelled.clone());
+        self.path = self.base.layout.spare(self.number);
+        let (base, path, cancelled) = (self.base.clone(), self.path.clone(), self.cancelled.clone());
         let make =
             move || Spare::make(&*base.disk, &path, capacity, true, || cancelled.load(Ordering::Relaxed));
         match std::thread::Builder::new().name("raft-log-spare".to_owned()).spawn(make) {
@@ -309,18 +316,18 @@ impl Spares {
 
     /// The one that is ready, or else one made now. A write never waits for zeroes that are still being
     /// written.
-    fn take(&mut self, capacity: u64) -> Result<Spare, StorageError> {
+    fn take(&mut self, needed: u64, capacity: u64) -> Result<Spare, StorageError> {
         if let Some(thread) = self.making.take_if(|thread| thread.is_finished()) {
             match thread.join() {
-                Ok(Ok(Some(spare))) if spare.capacity >= capacity => return Ok(spare),
-                Ok(Ok(Some(spare))) => {
-                    let path = &spare.path;
-                    self.base.disk.remove(path).map_err(io_error("remove", path))?;
+                Ok(Ok(Some(spare))) if spare.capacity >= needed => return Ok(spare),
+                Ok(Ok(_)) => {
+                    tracing::debug!("the next segment that was made ready is too small for this write")
                 }
-                Ok(Ok(None)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the next segment could not be made ready"),
                 Err(_) => tracing::warn!("the thread that makes the next segment ready has panicked"),
             }
+            // What could not be used must not take up room; what cannot be removed now is removed on opening.
+            let _ = self.base.disk.remove(&self.path);
         }
         self.number += 1;
         self.base.make_spare(self.number, capacity, !self.base.options.spare_in_background)

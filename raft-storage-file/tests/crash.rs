@@ -358,3 +358,59 @@ fn purging_removes_files_and_the_log_goes_on() {
     assert_eq!((state.purged.index, state.last.index), (LogIndex(95), LogIndex(100)));
     assert_eq!(block_on(log.read(LogIndex(96), LogIndex(100), u64::MAX)).unwrap().len(), 5);
 }
+
+/// A random call, one that keeps the contract.
+fn random_step(random: &mut fastrand::Rng, model: &Model) -> Step {
+    let last = model.entries.last().map_or(model.purged, |entry| entry.id);
+    let mut term = model.hard_state.term.0.max(1);
+    let mut group = Vec::new();
+    if model.hard_state.term == Term(0) || random.u32(0..4) == 0 {
+        term += random.u64(0..2);
+        group.push(vote(term, random.u64(1..4)));
+    }
+    if random.u32(0..12) == 0 && !model.entries.is_empty() {
+        return Step::Purge(model.entries[random.usize(0..model.entries.len())].id);
+    }
+    if random.u32(0..15) == 0 {
+        return Step::Reopen;
+    }
+    let mut first = last.index.0 + 1;
+    let mut write = LogWrite::default();
+    if random.u32(0..4) == 0 && !model.entries.is_empty() {
+        first = random.u64(model.purged.index.0 + 1..=last.index.0);
+        write.truncate_from = Some(LogIndex(first));
+    }
+    let sizes = [0, 10, 500, 3000, 9000];
+    let count = random.u64(0..4);
+    let entries = (first..first + count).map(|index| command(index, term, sizes[random.usize(0..5)]));
+    write.entries = entries.collect::<Vec<Entry>>().into();
+    group.push(write);
+    Step::Write(group)
+}
+
+#[test]
+fn random_work_survives_random_power_cuts() {
+    let mut images = 0;
+    for seed in 0..150 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut model, mut steps) = (Model::default(), Vec::new());
+        for _ in 0..30 {
+            let step = random_step(&mut random, &model);
+            model.apply(&step);
+            steps.push(step);
+        }
+        let whole = SimulatedDisk::new();
+        assert_eq!(run(&whole, &steps).acknowledged, model, "seed {seed} is refused without a crash");
+        let calls = whole.calls().total();
+        for _ in 0..4 {
+            let stop = random.u64(20..=calls);
+            let disk = SimulatedDisk::new();
+            disk.fail_after(stop, ErrorKind::Other);
+            let cut = run(&disk, &steps);
+            let torn = Unflushed::Torn(random.u64(..));
+            survive(&disk.crash(torn), &cut, &format!("seed {seed}, stopped after call {stop}, {torn:?}"));
+            images += 1;
+        }
+    }
+    println!("random crash images: {images}");
+}

@@ -322,3 +322,18 @@ fn a_bit_turned_in_the_last_frame_is_refused_even_before_the_mark() {
     }
     assert!(refused > 40);
 }
+
+#[test]
+fn a_term_lower_than_the_logs_last_is_refused() {
+    let (disk, _) = store(true);
+    let path = Path::new(FOLDER).join("HARDSTATE");
+    disk.damage(&path, |bytes| {
+        for (slot, number) in [0, 64 << 10, 128 << 10, 192 << 10].into_iter().zip(0..) {
+            let record = &mut bytes[slot..slot + 64];
+            record[16..24].copy_from_slice(&1_u64.to_le_bytes());
+            let crc = crc32c::crc32c_append(crc32c::crc32c(&[number]), &record[8..]);
+            record[4..8].copy_from_slice(&crc.to_le_bytes());
+        }
+    });
+    assert!(refusal(&disk).contains("the term is 1, but the log's last entry is 18@2"));
+}
