@@ -4,6 +4,8 @@
 //! Its first duty is to be honest: what it has acknowledged is found again, or opening fails with a
 //! sentence that names the file and the offset. Only what provably was never acknowledged is cut off.
 //!
+//! It runs on Unix systems, whose calls it makes.
+//!
 //! In reading order: [`layout`] names the files, `frame` is the record on the disk, `segment` is one file
 //! of frames, `hard_state` and `identity` are the two small files beside them, `recovery` decides what a
 //! folder says after a crash, `store` does the work of one open folder, `writer` is the thread on which

@@ -168,11 +168,24 @@ fn check(found: &Model, cut: &Cut, what: &str) {
     assert!(!is_new || found.hard_state == votes[1], "{what}: entries came without their term and vote");
 }
 
+/// However a crash fell, every segment but the last is sealed again, so the loss of the last one would be seen.
+fn check_seals(disk: &SimulatedDisk, what: &str) {
+    let mut segments = disk.paths();
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    segments.sort_by_key(|path| path.to_string_lossy().split_once('-').map(|(_, id)| id.to_owned()));
+    segments.pop();
+    for path in segments {
+        let bytes = disk.bytes(&path).unwrap();
+        assert_eq!(bytes[bytes.len() - 4096 + 56], 4, "{what}: {} has no seal", path.display());
+    }
+}
+
 /// Opens what a crash has left, checks it, uses it, and opens it again.
 fn survive(crashed: &SimulatedDisk, cut: &Cut, what: &str) {
     let (mut log, state) = open(crashed).unwrap_or_else(|error| panic!("{what}: {error}"));
     let mut found = Model::of(&mut log, &state).unwrap_or_else(|error| panic!("{what}: {error}"));
     check(&found, cut, what);
+    check_seals(crashed, what);
     let next = found.entries.last().map_or(found.purged.index.0, |entry| entry.id.index.0) + 1;
     let step = Step::Write(vec![vote(9, 9), append(vec![command(next, 9, 700)])]);
     found.apply(&step);

@@ -337,3 +337,31 @@ fn a_term_lower_than_the_logs_last_is_refused() {
     });
     assert!(refusal(&disk).contains("the term is 1, but the log's last entry is 18@2"));
 }
+
+#[test]
+fn a_damaged_seal_is_refused() {
+    let (disk, _) = store(true);
+    let mut sealed = segments(&disk);
+    sealed.pop();
+    let mut refused = 0;
+    for path in sealed {
+        let seal = disk.bytes(&path).unwrap().len() - 4096;
+        for zeroed in [false, true] {
+            let copy = disk.crash(Unflushed::Kept);
+            copy.damage(&path, |bytes| {
+                bytes[seal + 104] ^= 1;
+                if zeroed {
+                    bytes[seal..].fill(0);
+                }
+            });
+            // Only where nothing was written to the segment that follows may its seal have been lost in a crash.
+            match open(&copy) {
+                Err(error) => {
+                    assert!(error.to_string().contains("the seal that names the segment"), "{error}")
+                }
+                Ok(_) => assert_eq!(copy.bytes(&path), disk.bytes(&path)),
+            }
+        }
+    }
+    assert!(refused >= 4, "only {refused} were refused");
+}
