@@ -8,8 +8,8 @@ use crate::{config::ConfigError, membership::MembershipError, storage::StorageEr
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// Nothing was done: this node does not lead, and could not (or may not) carry the write to one that does.
-    /// What to do: ask `leader`; where it is `None`, wait for an election and try again.
+    /// Nothing was done: this node does not lead, and could not (or may not) carry the write to one that
+    /// does. What to do: ask `leader`; where it is `None`, wait for an election and try again.
     #[error("not the leader{}", .leader.map(|node| format!("; node {node} is")).unwrap_or_default())]
     NotLeader {
         /// Who leads, as far as this node knows.

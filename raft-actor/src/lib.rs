@@ -2,11 +2,11 @@
 //!
 //! # Modules, in reading order
 //!
-//! * The words are [`types`], [`membership`] and [`message`].
-//! * Plain data at the edges: [`config`], [`error`] and [`status`].
-//! * The seams are [`storage`], [`state_machine`], [`transport`] and [`runtime`].
-//! * The core, which decides, is [`core`].
-//! * [`node`] composes the actors, which do, and is the handle that writes and reads.
+//! - [`types`], [`membership`], [`message`]: the words.
+//! - [`config`], [`error`], [`status`]: plain data at the edges.
+//! - [`storage`], [`state_machine`], [`transport`], [`runtime`]: the seams.
+//! - [`core`]: decides.
+//! - [`node`]: composes the actors, which do, and is the handle that writes and reads.
 
 // The words.
 pub mod membership;

@@ -1,8 +1,8 @@
 //! The face for actix users: a node is an actor of theirs, and actors of theirs can be a node's parts.
 //!
-//! [`RaftNode`] is a genuine actix actor. Its handlers hand actix's own reply channel to the node and return at once, so a write
-//! through it costs no future and no second channel. [`ports`] goes the other way: an actix actor, a
-//! `SyncArbiter`'s too, becomes a log storage or a transport.
+//! [`RaftNode`] is a genuine actix actor. Its handlers hand actix's own reply channel to the node and return
+//! at once, so a write through it costs no future and no second channel. [`ports`] goes the other way: an
+//! actix actor, a `SyncArbiter`'s too, becomes a log storage or a transport.
 
 mod messages;
 pub mod ports;
@@ -17,8 +17,8 @@ use crate::{error::ReadError, node::Node, state_machine::StateMachine, status::S
 
 /// A node as an actix actor: `RaftNode::new(node).start()`.
 ///
-/// The two lives are apart: stopping the actor does not end the node, and once the node has ended ([`Shutdown`], or a
-/// failure) the actor answers that it has. So a supervisor has nothing to restart it for.
+/// The two lives are apart: stopping the actor does not end the node, and once the node has ended
+/// ([`Shutdown`], or a failure) the actor answers that it has. So a supervisor has nothing to restart it for.
 #[derive(Debug)]
 pub struct RaftNode<S: StateMachine> {
     node: Node<S>,

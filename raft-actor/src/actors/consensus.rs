@@ -1,5 +1,5 @@
-//! The consensus actor: owns the core. It drains its mailbox whole, steps what it found as one batch, and carries out
-//! the effects in order. It never waits, and decides nothing that Raft has a rule for.
+//! The consensus actor: owns the core. It drains its mailbox whole, steps what it found as one batch, and
+//! carries out the effects in order. It never waits, and decides nothing that Raft has a rule for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -176,8 +176,8 @@ impl<S: StateMachine> Consensus<S> {
         }
     }
 
-    /// Writes that another node has carried here. What cannot be decoded is refused at the door: in the log it would
-    /// stop every node.
+    /// Writes that another node has carried here. What cannot be decoded is refused at the door: in the log
+    /// it would stop every node.
     fn take_carried(&mut self, from: NodeId, forward: ForwardWrites, now: Time) {
         let Some(origin) = self.cast.replicators.get(&from) else { return };
         if !self.writes.is_new(from, forward.id) {
@@ -239,7 +239,8 @@ impl<S: StateMachine> Consensus<S> {
         self.reads.expire(now, self.raft.leader());
     }
 
-    /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is one.
+    /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is
+    /// one.
     fn route(&mut self) {
         if self.arrived.is_empty() {
             return;
