@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Inside
+//!
 //! Raft messages between real processes, over HTTP on actix-web.
 //!
 //! What node A says to node B travels on one long-lived connection that A opens: an HTTP/1.1 request to

@@ -1,3 +1,7 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Inside
+//!
 //! A Raft log and hard state in a folder of checksummed, preallocated segments.
 //!
 //! [`FileLog`] is the [`LogStorage`](raft_actor::storage::LogStorage) that a node on a real machine uses.
