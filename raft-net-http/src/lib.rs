@@ -14,6 +14,24 @@
 //!   peer is noticed.
 //! * [`server`]: [`Endpoint`], which accepts links in any actix-web application and fills the node's inbox.
 //!
+//! ```no_run
+//! use std::{io, sync::Arc};
+//!
+//! use actix_web::{App, HttpServer};
+//! use raft_actor::{transport::Inbox, types::{ClusterId, NodeId}};
+//! use raft_net_http::{Endpoint, HttpTransport};
+//!
+//! // What the node says goes out here ...
+//! let transport = HttpTransport::new(ClusterId(7), NodeId(1));
+//!
+//! // ... and what it is told comes in here.
+//! async fn serve(inbox: Arc<dyn Inbox>) -> io::Result<()> {
+//!     let routes = Endpoint::new(ClusterId(7), NodeId(1), inbox).routes();
+//!     let server = HttpServer::new(move || App::new().configure(routes.clone()));
+//!     server.tcp_nodelay(true).bind("127.0.0.1:7001")?.run().await
+//! }
+//! ```
+//!
 //! Nothing is sent twice and nothing is queued here: a link that breaks says so, and the replicator, which
 //! alone knows what the peer has, opens the next.
 
