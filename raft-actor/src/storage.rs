@@ -23,7 +23,8 @@ use crate::types::{Entries, LogId, LogIndex, LogState, LogWrite};
 /// * `purge` forgets entries up to and including `through`, at once or later; `recover` reports it from then
 ///   on, and the term of `through` stays known. The hard state stays.
 /// * After an error the storage is not to be trusted: every later call fails too, until it is opened anew. A
-///   failed flush is never tried again. Only [`StorageError::Contract`] leaves it as it was: nothing was touched.
+///   failed flush is never tried again. Only [`StorageError::Contract`] leaves it as it was: nothing was
+///   touched.
 #[async_trait]
 pub trait LogStorage: Send + 'static {
     /// What the storage holds. The first call.
