@@ -1,5 +1,5 @@
-//! Holds the pages to the code: every snippet is an anchor of a tested file, every link leads somewhere, every page can
-//! be found, every name stands in the source.
+//! Holds the pages to the code: every snippet is an anchor of a tested file, every link leads somewhere,
+//! every page can be found, every name stands in the source.
 
 mod pages;
 

@@ -119,8 +119,7 @@ pub(super) fn includes_of(text: &str) -> Vec<Include> {
     includes
 }
 
-/// What stands between `ANCHOR: name` and `ANCHOR_END: name`, by name. Marks of other anchors are left out, and what
-/// is indented by all its lines is moved to the left.
+/// What stands between `ANCHOR: name` and `ANCHOR_END: name`, by name, without the marks of other anchors.
 pub(super) fn anchors_of(source: &str) -> BTreeMap<String, String> {
     let mut anchors = BTreeMap::new();
     let mark = |line: &str, mark: &str| {
