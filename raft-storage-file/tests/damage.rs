@@ -357,11 +357,24 @@ fn a_damaged_seal_is_refused() {
             // Only where nothing was written to the segment that follows may its seal have been lost in a crash.
             match open(&copy) {
                 Err(error) => {
-                    assert!(error.to_string().contains("the seal that names the segment"), "{error}")
+                    assert!(error.to_string().contains("the seal that names the segment"), "{error}");
+                    refused += 1;
                 }
                 Ok(_) => assert_eq!(copy.bytes(&path), disk.bytes(&path)),
             }
         }
     }
     assert!(refused >= 4, "only {refused} were refused");
+}
+
+#[test]
+fn an_older_vote_of_the_same_term_is_refused() {
+    let (disk, _) = store(true);
+    let path = Path::new(FOLDER).join("HARDSTATE");
+    let before = disk.bytes(&path).unwrap();
+    let (mut log, _) = open(&disk).unwrap();
+    block_on(log.write(&[vote(2, 5)])).unwrap();
+    drop(log);
+    disk.damage(&path, |bytes| *bytes = before);
+    assert!(refusal(&disk).contains("an older copy of the file was put in its place"));
 }

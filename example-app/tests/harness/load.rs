@@ -46,8 +46,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Starts `writers` writers, which go round the nodes at `addresses`, pausing after each write. Every eighth
-    /// operation is a linearizable read of the writer's last acknowledged key.
+    /// Starts `writers` writers, which go round the nodes at `addresses`, pausing after each write. Every
+    /// eighth operation is a linearizable read of the writer's last acknowledged key.
     pub(crate) fn start(addresses: &[String], writers: usize, pause: Duration) -> Load {
         let (sender, answers) = channel();
         let stopping = Arc::new(AtomicBool::new(false));

@@ -219,7 +219,8 @@ pub(crate) fn agent(timeout: Duration) -> ureq::Agent {
     config.build().into()
 }
 
-/// Ports that are free, below those that the system gives to clients, so that a restarted node finds its own again.
+/// Ports that are free, below those that the system gives to clients, so that a restarted node finds its own
+/// again.
 fn free_ports(count: usize) -> Vec<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 15_000 + u16::try_from(std::process::id() % 500).expect("it is below 500") * 20;
