@@ -90,6 +90,17 @@ fn dead(page: &Page, target: &str) -> Option<&'static str> {
 }
 
 #[test]
+fn a_link_that_leads_nowhere_is_found() {
+    let page = pages::read("docs/src/start.md");
+    for target in ["nowhere.md", "#nothing-of-the-sort", "tutorial/one-node.md#neither-there"] {
+        assert!(dead(&page, target).is_some(), "{target}");
+    }
+    for target in ["tutorial/one-node.md", "#kill-the-leader", "how/write.md#on-a-node-that-does-not-lead"] {
+        assert_eq!(dead(&page, target), None, "{target}");
+    }
+}
+
+#[test]
 fn every_page_is_in_the_summary_once_and_the_summary_names_nothing_else() {
     let summary = pages::book().into_iter().find(|page| page.path == "docs/src/SUMMARY.md");
     let summary = summary.expect("the book has a summary");
