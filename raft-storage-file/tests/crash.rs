@@ -168,7 +168,8 @@ fn check(found: &Model, cut: &Cut, what: &str) {
     assert!(!is_new || found.hard_state == votes[1], "{what}: entries came without their term and vote");
 }
 
-/// However a crash fell, every segment but the last is sealed again, so the loss of the last one would be seen.
+/// However a crash fell, every segment but the last is sealed again, so the loss of the last one would be
+/// seen.
 fn check_seals(disk: &SimulatedDisk, what: &str) {
     let mut segments = disk.paths();
     segments.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));

@@ -354,7 +354,8 @@ fn a_damaged_seal_is_refused() {
                     bytes[seal..].fill(0);
                 }
             });
-            // Only where nothing was written to the segment that follows may its seal have been lost in a crash.
+            // Only where nothing was written to the segment that follows may its seal have been lost in a
+            // crash.
             match open(&copy) {
                 Err(error) => {
                     assert!(error.to_string().contains("the seal that names the segment"), "{error}");

@@ -121,7 +121,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             node = %id,
             term = %raft.term(),
             last = %raft.last_log_id(),
-            members = raft.membership().voters().len(),
+            voters = raft.membership().voters().len(),
             "node starts"
         );
         Ok(self.start_actors(&runtime, storage, &transport, raft))
