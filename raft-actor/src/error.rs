@@ -8,8 +8,8 @@ use crate::{config::ConfigError, membership::MembershipError, storage::StorageEr
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// Nothing was done: this node does not lead, and could not (or may not) carry the write to one that does.
-    /// What to do: ask `leader`; where it is `None`, wait for an election and try again.
+    /// Nothing was done: this node does not lead, and could not (or may not) carry the write to one that
+    /// does. What to do: ask `leader`; where it is `None`, wait for an election and try again.
     #[error("not the leader{}", .leader.map(|node| format!("; node {node} is")).unwrap_or_default())]
     NotLeader {
         /// Who leads, as far as this node knows.
@@ -28,6 +28,10 @@ pub enum WriteError {
         /// The limit.
         bytes_max: u64,
     },
+    /// Nothing was done: the leader, to which the write was carried, cannot decode the command.
+    /// What to do: run the same version of the application on every node.
+    #[error("the leader cannot decode the command; do all nodes run the same version of the application?")]
+    Malformed,
     /// The write may have been applied, or may be yet, or never.
     /// What to do: read before trying again, or retry where a second application does no harm.
     #[error("outcome unknown: the write may or may not be applied")]

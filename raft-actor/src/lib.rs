@@ -1,20 +1,39 @@
-//! raft-actor: replicated applications from actors around a pure Raft core.
+#![doc = include_str!("../README.md")]
+//!
+//! # Modules, in reading order
+//!
+//! - [`types`], [`membership`], [`message`]: the words.
+//! - [`config`], [`error`], [`status`]: plain data at the edges.
+//! - [`storage`], [`state_machine`], [`transport`], [`runtime`]: the seams.
+//! - [`core`]: decides.
+//! - [`node`]: composes the actors, which do, and is the handle that writes and reads.
 
-#[cfg(feature = "actix")]
-pub mod actix;
-pub(crate) mod actors;
-pub mod config;
-pub mod core;
-pub mod error;
-pub(crate) mod lifecycle;
+// The words.
 pub mod membership;
 pub mod message;
-pub mod node;
+pub mod types;
+
+// Plain data at the edges.
+pub mod config;
+pub mod error;
+pub mod status;
+
+// The seams.
 pub mod runtime;
 pub mod state_machine;
-pub mod status;
 pub mod storage;
+pub mod transport;
+
+// Decides.
+pub mod core;
+
+// Does.
+pub(crate) mod actors;
+pub(crate) mod lifecycle;
+pub mod node;
+
+// For users of actix, and for tests.
+#[cfg(feature = "actix")]
+pub mod actix;
 #[cfg(feature = "testkit")]
 pub mod testkit;
-pub mod transport;
-pub mod types;

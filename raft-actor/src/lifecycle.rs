@@ -1,6 +1,7 @@
-//! How a node ends: in order, or because something failed. Shared by the actors and the handles, and outlives them.
+//! How a node ends: in order, or because something failed. Shared by the actors and the handles, and outlives
+//! them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
@@ -25,6 +26,26 @@ impl Phase {
         if matches!(self, Phase::HandingOver { .. }) {
             *self = Phase::Over;
         }
+    }
+}
+
+/// Held for an actor whose end counts: dropped when the actor has ended, however it did.
+pub(crate) struct Presence(Arc<Ending>);
+
+impl Presence {
+    pub(crate) fn new(ending: &Arc<Ending>) -> Presence {
+        Presence(ending.clone())
+    }
+
+    /// The node that the actor belongs to.
+    pub(crate) fn ending(&self) -> &Ending {
+        &self.0
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.actor_ended();
     }
 }
 
@@ -61,8 +82,7 @@ impl Ending {
         self.lock().last_status = Some(status);
     }
 
-    /// One of the actors has ended.
-    pub(crate) fn actor_ended(&self) {
+    fn actor_ended(&self) {
         let waiting = {
             let mut state = self.lock();
             state.running = state.running.saturating_sub(1);

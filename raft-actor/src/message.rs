@@ -109,8 +109,9 @@ pub enum AppendOutcome {
     Conflict {
         /// The `prev_log_id` that was refused.
         rejected: LogId,
-        /// The follower's highest entry at or below `rejected.index` whose term is at most `rejected.term`: the
-        /// leader goes on from the highest of its own entries that is not above this one (Raft §5.3, fast back-up).
+        /// The follower's highest entry at or below `rejected.index` whose term is at most `rejected.term`:
+        /// the leader goes on from the highest of its own entries that is not above this one (Raft §5.3, fast
+        /// back-up).
         hint: LogId,
     },
     /// The sender's term is over; the reply's `term` says so.

@@ -1,7 +1,7 @@
 //! A node: composed from its parts, started, written to and read from, and ended.
 //!
-//! [`Node::builder`] takes the parts; [`NodeBuilder::start`] starts the cast of [actors](crate) and gives back a
-//! [`Node`], a handle that can be cloned and used from any thread and any runtime.
+//! [`Node::builder`] takes the parts; [`NodeBuilder::start`] starts the cast of [actors](crate) and gives
+//! back a [`Node`], a handle that can be cloned and used from any thread and any runtime.
 
 use std::{fmt, sync::Arc};
 
@@ -33,7 +33,8 @@ mod builder;
 
 pub use builder::NodeBuilder;
 
-/// A running node. Clones are handles to the same node; dropping them does not end it, [`Node::shutdown`] does.
+/// A running node. Clones are handles to the same node; dropping them does not end it, [`Node::shutdown`]
+/// does.
 pub struct Node<S: StateMachine>(Arc<Shared<S>>);
 
 /// What all handles of a node share.
@@ -59,8 +60,8 @@ impl<S: StateMachine> Node<S> {
         self.0.id
     }
 
-    /// Has `command` committed and applied, and gives its output. Any node takes writes: one that does not lead
-    /// carries them to the leader, and waits for one to be elected.
+    /// Has `command` committed and applied, and gives its output. Any node takes writes: one that does not
+    /// lead carries them to the leader, and waits for one to be elected.
     pub async fn write(&self, command: S::Command) -> Result<S::Output, WriteError> {
         self.write_at(command).await.map(|(_, output)| output)
     }
@@ -99,8 +100,8 @@ impl<S: StateMachine> Node<S> {
         Ok((Bytes::from(command), permit))
     }
 
-    /// Looks at the state with everything applied that was committed when the read began: a linearizable read,
-    /// on any node (thesis §6.4). `look` runs on the node's own thread: keep it short.
+    /// Looks at the state with everything applied that was committed when the read began: a linearizable
+    /// read, on any node (thesis §6.4). `look` runs on the node's own thread: keep it short.
     pub async fn read<R: Send + 'static>(
         &self,
         look: impl FnOnce(&S) -> R + Send + 'static,
@@ -150,8 +151,8 @@ impl<S: StateMachine> Node<S> {
         Arc::new(NodeInbox { id, group, consensus: self.0.consensus.clone() })
     }
 
-    /// Hands leadership to `to`, or to the voter that is furthest ahead. Says whether this node has stopped leading;
-    /// `false` where it does not lead, or the successor did not take over in time.
+    /// Hands leadership to `to`, or to the voter that is furthest ahead. Says whether this node has stopped
+    /// leading; `false` where it does not lead, or the successor did not take over in time.
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> bool {
         let (reply, ended) = oneshot::channel();
         self.0.consensus.send(Mail::Transfer { to, reply });
@@ -163,14 +164,15 @@ impl<S: StateMachine> Node<S> {
         self.0.consensus.send(Mail::Campaign);
     }
 
-    /// Ends the node in order: no new writes, those under way are answered, leadership is handed over, the storage is
-    /// closed. Returns when all that is done, also where another call has begun it.
+    /// Ends the node in order: no new writes, those under way are answered, leadership is handed over, the
+    /// storage is closed. Returns when all that is done, also where another call has begun it.
     pub async fn shutdown(&self) {
         self.0.consensus.send(Mail::Shutdown);
         self.0.ending.wait().await;
     }
 
-    /// Returns when the node has ended: `None` after a [`Node::shutdown`], else the reason why it stopped for good.
+    /// Returns when the node has ended: `None` after a [`Node::shutdown`], else the reason why it stopped for
+    /// good.
     pub async fn stopped(&self) -> Option<String> {
         self.0.ending.wait().await;
         self.0.ending.failure()

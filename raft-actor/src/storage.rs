@@ -10,19 +10,19 @@ use crate::types::{Entries, LogId, LogIndex, LogState, LogWrite};
 ///
 /// # Contract
 ///
-/// * `recover` is called once, first; it returns what every completed `write` left, and of one that was cut off by
-///   a crash either all or nothing.
+/// * `recover` is called once, first; it returns what every completed `write` left, and of one that was cut
+///   off by a crash either all or nothing.
 /// * `write` returns once everything in it is flushed: it survives a crash of the process and of the machine.
 ///   The writes given are done in order; within each, truncation comes before appending.
-/// * Entries arrive without gaps: each write's first is one past the last that is left after its truncation. A storage that is
-///   asked for a gap refuses with an error and changes nothing.
-/// * `read` returns consecutive entries from `first` on, and never one that was truncated. It stops at `last`, or earlier
-///   once `bytes_max` would be passed, but returns at least one entry. Asking for what was purged or
-///   never written is an error, not an empty answer.
-/// * `purge` forgets entries up to and including `through`, at once or later; `recover` reports it from then on, and the term
-///   of `through` stays known. The hard state stays.
-/// * After an error the storage is not to be trusted: every later call fails too, until it is opened anew. A failed
-///   flush is never tried again.
+/// * Entries arrive without gaps: each write's first is one past the last that is left after its truncation.
+///   A storage that is asked for a gap refuses with an error and changes nothing.
+/// * `read` returns consecutive entries from `first` on, and never one that was truncated. It stops at
+///   `last`, or earlier once `bytes_max` would be passed, but returns at least one entry. Asking for what was
+///   purged or never written is an error, not an empty answer.
+/// * `purge` forgets entries up to and including `through`, at once or later; `recover` reports it from then
+///   on, and the term of `through` stays known. The hard state stays.
+/// * After an error the storage is not to be trusted: every later call fails too, until it is opened anew. A
+///   failed flush is never tried again.
 #[async_trait]
 pub trait LogStorage: Send + 'static {
     /// What the storage holds. The first call.
@@ -31,8 +31,8 @@ pub trait LogStorage: Send + 'static {
     /// Does all of `writes`, in order, as one durable group.
     async fn write(&mut self, writes: &[LogWrite]) -> Result<(), StorageError>;
 
-    /// Entries from `first` to `last`, both included, as many as fit in `bytes_max` (in [`crate::types::Entry::size_bytes`]), at
-    /// least one.
+    /// Entries from `first` to `last`, both included, as many as fit in `bytes_max` (in
+    /// [`crate::types::Entry::size_bytes`]), at least one.
     async fn read(
         &mut self,
         first: LogIndex,

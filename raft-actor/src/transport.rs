@@ -11,12 +11,12 @@ use crate::{message::Envelope, types::NodeId};
 ///
 /// # Contract
 ///
-/// * `connect` returns a link on which nothing has been sent yet, or an error; it never tries again by itself, and it gives
-///   up at a deadline of its own.
+/// * `connect` returns a link on which nothing has been sent yet, or an error; it never tries again by
+///   itself, and it gives up at a deadline of its own.
 /// * Messages sent on one link arrive in the order sent, each once, until the link breaks; then some may be
 ///   lost, from some point on. The protocol copes with loss, so a transport never resends.
-/// * `send` may wait while the link is full; it must not wait for an answer from the peer's node. Dropping the future of a `send`
-///   breaks the link.
+/// * `send` may wait while the link is full; it must not wait for an answer from the peer's node. Dropping
+///   the future of a `send` breaks the link.
 /// * What arrives is handed to the receiving node's [`Inbox`] in order, in batches as large as have come.
 /// * A node of another cluster, or one that is not the node that was meant, is refused on connecting.
 #[async_trait]
@@ -34,7 +34,8 @@ pub trait PeerLink: Send {
 
 /// Where a transport delivers what has arrived for a node.
 pub trait Inbox: Send + Sync + 'static {
-    /// Takes a batch in. Never waits: what does not fit is dropped, as a network drops, and the protocol repairs it.
+    /// Takes a batch in. Never waits: what does not fit is dropped, as a network drops, and the protocol
+    /// repairs it.
     fn deliver(&self, batch: Vec<Envelope>);
 }
 

@@ -81,7 +81,8 @@ impl Time {
     }
 }
 
-/// An entry's identity: two logs that hold the same `LogId` are the same up to there (Log Matching, Raft §5.3).
+/// An entry's identity: two logs that hold the same `LogId` are the same up to there (Log Matching, Raft
+/// §5.3).
 ///
 /// Ordered by term first, as the up-to-date check of Raft §5.4.1 compares logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

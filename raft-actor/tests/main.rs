@@ -2,6 +2,9 @@
 
 mod composition;
 mod core;
+mod face;
+mod failures;
+mod network;
 mod runtime;
 mod simulation;
 mod tidy;

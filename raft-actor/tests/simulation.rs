@@ -1,5 +1,6 @@
-//! Whole clusters under faults, in virtual time: real core, real actors, a network that loses and cuts, machines that
-//! crash. Clients append values of their own; what they were told is compared with what the nodes have.
+//! Whole clusters under faults, in virtual time: real core, real actors, a network that loses and cuts,
+//! machines that crash. Clients append values of their own; what they were told is compared with what the
+//! nodes have.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -194,12 +195,14 @@ async fn run_with_faults(seed: u64, simulator: Arc<SimRuntime>) -> Counts {
         }
     }
     cluster.network().heal();
-    check(&cluster, &history.lock().expect("no panic"), &mut counts).await;
+    let history = std::mem::take(&mut *history.lock().expect("no panic"));
+    check(&cluster, &history, &mut counts).await;
     cluster.shutdown().await;
     counts
 }
 
-/// With everything healed, every node must come to the same values, and they must be what the clients were told.
+/// With everything healed, every node must come to the same values, and they must be what the clients were
+/// told.
 async fn check(cluster: &Cluster<Journal>, history: &History, counts: &mut Counts) {
     cluster.leader().await;
     let mut journals = Vec::new();

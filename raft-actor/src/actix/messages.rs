@@ -46,7 +46,7 @@ pub struct TransferLeadership {
     pub to: Option<NodeId>,
 }
 
-/// Ends the node in order, and with it the actor; see [`Node::shutdown`](crate::node::Node::shutdown).
+/// Ends the node in order; see [`Node::shutdown`](crate::node::Node::shutdown).
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Shutdown;

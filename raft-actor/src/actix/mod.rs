@@ -1,15 +1,15 @@
 //! The face for actix users: a node is an actor of theirs, and actors of theirs can be a node's parts.
 //!
-//! [`RaftNode`] is a genuine actix actor. Its handlers hand actix's own reply channel to the node and return at once, so a write
-//! through it costs no future and no second channel. [`ports`] goes the other way: an actix actor, a
-//! `SyncArbiter`'s too, becomes a log storage or a transport.
+//! [`RaftNode`] is a genuine actix actor. Its handlers hand actix's own reply channel to the node and return
+//! at once, so a write through it costs no future and no second channel. [`ports`] goes the other way: an
+//! actix actor, a `SyncArbiter`'s too, becomes a log storage or a transport.
 
 mod messages;
 pub mod ports;
 
 use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, ResponseFuture, Supervised, WrapFuture,
-    dev::MessageResponse, dev::OneshotSender, fut::ActorFutureExt,
+    Actor, Context, Handler, ResponseFuture, Supervised,
+    dev::{MessageResponse, OneshotSender},
 };
 pub use messages::{ClientWrite, GetStatus, Outcome, ReadState, Shutdown, TransferLeadership};
 
@@ -17,7 +17,8 @@ use crate::{error::ReadError, node::Node, state_machine::StateMachine, status::S
 
 /// A node as an actix actor: `RaftNode::new(node).start()`.
 ///
-/// It stops when its node has ended. Stopping it does not end the node; [`Shutdown`] does both, in order.
+/// The two lives are apart: stopping the actor does not end the node, and once the node has ended
+/// ([`Shutdown`], or a failure) the actor answers that it has. So a supervisor has nothing to restart it for.
 #[derive(Debug)]
 pub struct RaftNode<S: StateMachine> {
     node: Node<S>,
@@ -32,12 +33,6 @@ impl<S: StateMachine> RaftNode<S> {
 
 impl<S: StateMachine> Actor for RaftNode<S> {
     type Context = Context<Self>;
-
-    fn started(&mut self, context: &mut Context<Self>) {
-        let node = self.node.clone();
-        let ended = async move { node.stopped().await };
-        context.spawn(ended.into_actor(self).map(|_, _, context| context.stop()));
-    }
 }
 
 impl<S: StateMachine> Supervised for RaftNode<S> {}

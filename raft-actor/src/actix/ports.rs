@@ -1,5 +1,5 @@
-//! Actix actors as a node's parts. An actor that handles the messages here is a log storage or a transport; it may live on any
-//! arbiter, or in a `SyncArbiter` where it blocks.
+//! Actix actors as a node's parts. An actor that handles the messages here is a log storage or a transport;
+//! it may live on any arbiter, or in a `SyncArbiter` where it blocks.
 
 use std::{fmt, io, path::PathBuf};
 

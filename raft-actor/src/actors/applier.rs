@@ -1,5 +1,5 @@
-//! The applier: nothing else holds the state machine. It applies what is committed, in batches, and answers the
-//! clients that wait for it.
+//! The applier: nothing else holds the state machine. It applies what is committed, in batches, and answers
+//! the clients that wait for it.
 
 use std::collections::VecDeque;
 

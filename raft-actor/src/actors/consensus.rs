@@ -1,5 +1,5 @@
-//! The consensus actor: owns the core. It drains its mailbox whole, steps what it found as one batch, and carries out
-//! the effects in order. It never waits, and decides nothing that Raft has a rule for.
+//! The consensus actor: owns the core. It drains its mailbox whole, steps what it found as one batch, and
+//! carries out the effects in order. It never waits, and decides nothing that Raft has a rule for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use crate::{
     core::{Effect, Effects, Input, LogReader, Raft},
     error::WriteError,
     lifecycle::{Ending, Phase},
-    message::{Envelope, ForwardWritesReply, Message},
+    message::{Envelope, ForwardWrites, ForwardWritesReply, Message},
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
@@ -170,23 +170,28 @@ impl<S: StateMachine> Consensus<S> {
     fn receive(&mut self, envelope: Envelope, now: Time) {
         let from = envelope.from;
         match envelope.message {
-            Message::ForwardWrites(forward) => {
-                let Some(origin) = self.cast.replicators.get(&from) else { return };
-                if !self.writes.is_new(from, forward.id) {
-                    return;
-                }
-                let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin.clone());
-                let deadline = now.after(self.config.request_timeout);
-                self.arrived.extend(
-                    forward.commands.into_iter().zip(waiters).map(|(command, waiter)| Pending {
-                        command,
-                        waiter: Waiter::Remote(waiter),
-                        deadline,
-                    }),
-                );
-            }
+            Message::ForwardWrites(forward) => self.take_carried(from, forward, now),
             Message::ForwardWritesReply(reply) => self.forward_answered(reply),
             message => self.inputs.push(Input::Receive { from, message }),
+        }
+    }
+
+    /// Writes that another node has carried here. What cannot be decoded is refused at the door: in the log
+    /// it would stop every node.
+    fn take_carried(&mut self, from: NodeId, forward: ForwardWrites, now: Time) {
+        let Some(origin) = self.cast.replicators.get(&from) else { return };
+        if !self.writes.is_new(from, forward.id) {
+            return;
+        }
+        let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin.clone());
+        let deadline = now.after(self.config.request_timeout);
+        for (command, waiter) in forward.commands.into_iter().zip(waiters) {
+            let waiter = Waiter::Remote(waiter);
+            if postcard::from_bytes::<S::Command>(&command).is_ok() {
+                self.arrived.push(Pending { command, waiter, deadline });
+            } else {
+                waiter.settle(Err(WriteError::Malformed));
+            }
         }
     }
 
@@ -234,7 +239,8 @@ impl<S: StateMachine> Consensus<S> {
         self.reads.expire(now, self.raft.leader());
     }
 
-    /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is one.
+    /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is
+    /// one.
     fn route(&mut self) {
         if self.arrived.is_empty() {
             return;

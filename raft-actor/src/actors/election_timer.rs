@@ -1,8 +1,8 @@
 //! The election timer: wakes the consensus actor at the core's next deadline.
 //!
-//! Its mailbox is empty nearly always, so no flood of mail can starve it. A deadline that has moved on needs no
-//! message: the timer fires early, the core finds that nothing is due, and arms it anew. So it costs one message
-//! an election timeout, and nothing is ever cancelled.
+//! Its mailbox is empty nearly always, so no flood of mail can starve it. A deadline that has moved on needs
+//! no message: the timer fires early, the core finds that nothing is due, and arms it anew. So it costs one
+//! message an election timeout, and nothing is ever cancelled.
 
 use super::consensus;
 use crate::{

@@ -1,5 +1,5 @@
-//! The log store: nothing else writes the log. While one group of writes is being flushed the next one gathers in
-//! the mailbox, so group commit forms by itself.
+//! The log store: nothing else writes the log. While one group of writes is being flushed the next one
+//! gathers in the mailbox, so group commit forms by itself.
 
 use super::consensus;
 use crate::{
@@ -54,8 +54,8 @@ impl<S: StateMachine> LogStore<S> {
         Ok(())
     }
 
-    /// A read waits for the writes that were asked for before it, and for none that came after: what it was asked for is
-    /// there at that moment, even if a later write truncates it.
+    /// A read waits for the writes that were asked for before it, and for none that came after: what it was
+    /// asked for is there at that moment, even if a later write truncates it.
     async fn carry_out(
         &mut self,
         batch: &mut Vec<Mail>,
@@ -80,7 +80,8 @@ impl<S: StateMachine> Actor for LogStore<S> {
     type Message = Mail;
 
     async fn handle(&mut self, batch: &mut Vec<Mail>, context: &mut Context<Mail>) {
-        // A storage error is final: a failed flush is never tried again, and nothing more is reported as flushed.
+        // A storage error is final: a failed flush is never tried again, and nothing more is reported as
+        // flushed.
         if let Err(error) = self.carry_out(batch, context).await {
             self.consensus.send(consensus::Mail::Failed { reason: format!("storage: {error}") });
             context.stop();

@@ -1,13 +1,14 @@
 //! The actors do. The cast of one node, each in a file of its own:
 //!
-//! * [`consensus`] owns the core: it turns mail into inputs, steps them as one batch, and carries out the effects;
+//! * [`consensus`] owns the core: it turns mail into inputs, steps them as one batch, and carries out the
+//!   effects;
 //! * [`election_timer`] wakes it when the core's next deadline has come;
 //! * [`replicator`], one a peer, keeps the link to that peer and sends what the core wants sent;
 //! * [`log_store`] alone writes and reads the log, a group of writes a flush;
 //! * [`applier`] alone holds the state machine.
 //!
-//! Beside them: [`waiter`], a client that waits for its write; [`writes`] and [`reads`], what the consensus actor
-//! remembers of writes and reads under way.
+//! Beside them: [`waiter`], a client that waits for its write; [`writes`] and [`reads`], what the consensus
+//! actor remembers of writes and reads under way.
 //!
 //! Mail between them carries batches. None of them decides anything that Raft has a rule for.
 

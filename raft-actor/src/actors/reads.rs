@@ -1,4 +1,5 @@
-//! Reads under way on this node: waiting for a read index, for the state machine to get there, or for a leader.
+//! Reads under way on this node: waiting for a read index, for the state machine to get there, or for a
+//! leader.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! A replicator: keeps the link to one peer, and sends what the core wants sent. It waits for the network so that
-//! nobody else has to, and tells the consensus actor when the link breaks. What cannot be sent is dropped: the
-//! protocol repairs it.
+//! A replicator: keeps the link to one peer, and sends what the core wants sent. It waits for the network so
+//! that nobody else has to, and tells the consensus actor when the link breaks. What cannot be sent is
+//! dropped: the protocol repairs it.
 
 use std::{sync::Arc, time::Duration};
 

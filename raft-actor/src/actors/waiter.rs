@@ -35,7 +35,8 @@ impl<S: StateMachine> Waiter<S> {
     pub(crate) fn settle(self, outcome: Outcome<S>) {
         match self {
             Waiter::Local { reply, permit } => {
-                // The share is given back first: a caller that writes again at once must not find itself overloaded.
+                // The share is given back first: a caller that writes again at once must not find itself
+                // overloaded.
                 drop(permit);
                 // A caller that no longer waits is no error.
                 let _ = reply.send(outcome);

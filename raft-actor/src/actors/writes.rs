@@ -99,7 +99,8 @@ impl<S: StateMachine> Writes<S> {
         std::mem::replace(&mut self.waiting, later)
     }
 
-    /// This node no longer leads the term that the writes were proposed in: a later leader may commit them, or not.
+    /// This node no longer leads the term that the writes were proposed in: a later leader may commit them,
+    /// or not.
     pub(crate) fn leadership_lost(&mut self) {
         for (_, waiter) in self.waiting.drain(..) {
             waiter.settle(Err(WriteError::Unknown));
@@ -140,8 +141,9 @@ impl<S: StateMachine> Writes<S> {
         messages
     }
 
-    /// Whether a batch that `from` has carried here is one that has not come yet. A network that repeats or overtakes itself must not
-    /// have a write done twice; the sender of a batch that is dropped here is told nothing, and takes its outcome as unknown.
+    /// Whether a batch that `from` has carried here is one that has not come yet. A network that repeats or
+    /// overtakes itself must not have a write done twice; the sender of a batch that is dropped here is told
+    /// nothing, and takes its outcome as unknown.
     pub(crate) fn is_new(&mut self, from: NodeId, id: u64) -> bool {
         let newest = self.newest.entry(from).or_insert(id);
         let is_same_run = *newest >> 32 == id >> 32;

@@ -106,10 +106,12 @@ impl Cache {
         if first > chunk.last() {
             return None;
         }
+        let half = count_max / 2;
         let count_max = count_max.min(last.0 - first.0 + 1) as usize;
         let (head, head_bytes) = chunk.part((first.0 - chunk.first().0) as usize, count_max, bytes_max);
         let ends_inside = head[head.len() - 1].id.index < chunk.last();
-        let is_enough = head.len() * 2 >= count_max || head_bytes >= bytes_max / 2;
+        let is_enough =
+            head.len() == count_max || head.len() as u64 >= half.max(1) || head_bytes >= bytes_max / 2;
         if ends_inside || is_enough || place + 1 == self.chunks.len() {
             return Some((head, head_bytes));
         }

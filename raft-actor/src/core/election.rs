@@ -88,12 +88,15 @@ impl Raft {
         }
         let term = self.term();
         let is_free = self.hard_state.voted_for.is_none_or(|voted_for| voted_for == from);
-        let vote_granted = is_free && self.role() == Role::Follower && self.is_up_to_date(&request);
+        let vote_granted = is_free && self.is_up_to_date(&request);
         // A leader of this very term is known: the election is over, and no vote changes that.
         let vote_granted = vote_granted && self.leader.is_none_or(|leader| leader == from);
         if vote_granted {
             self.set_hard_state(term, Some(from));
             self.reset_election_deadline();
+            if self.role() == Role::PreCandidate {
+                self.state = State::Follower;
+            }
         }
         self.send(from, Message::RequestVoteReply(RequestVoteReply { term, vote_granted, pre_vote: false }));
     }

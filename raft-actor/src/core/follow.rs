@@ -1,6 +1,6 @@
 //! A follower takes its leader's entries in (Raft §5.3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::{Raft, log::Log};
 use crate::{
@@ -18,7 +18,9 @@ pub(super) struct Following {
     /// The leader is to be told `match_index`.
     pub(super) ack_due: bool,
     /// Reads that the leader was asked about, and when.
-    pub(super) reads: BTreeMap<ReadId, Time>,
+    reads: BTreeMap<ReadId, Time>,
+    /// The same, oldest first; its first is always one that still waits.
+    reads_by_age: VecDeque<(Time, ReadId)>,
 }
 
 impl Following {
@@ -34,9 +36,30 @@ impl Following {
         self.verified.min(log.flushed())
     }
 
-    /// When the oldest of the carried reads began.
-    pub(super) fn oldest_read(&self) -> Option<Time> {
-        self.reads.values().min().copied()
+    /// The leader is asked about a read.
+    pub(super) fn carry_read(&mut self, id: ReadId, now: Time) {
+        self.reads.insert(id, now);
+        self.reads_by_age.push_back((now, id));
+    }
+
+    /// The read is settled; false where it was before.
+    pub(super) fn settle_read(&mut self, id: ReadId) -> bool {
+        let was_waiting = self.reads.remove(&id).is_some();
+        while self.reads_by_age.front().is_some_and(|(_, id)| !self.reads.contains_key(id)) {
+            self.reads_by_age.pop_front();
+        }
+        was_waiting
+    }
+
+    /// All reads that still wait, which are settled now.
+    pub(super) fn settle_reads(&mut self) -> impl Iterator<Item = ReadId> + use<> {
+        self.reads_by_age.clear();
+        std::mem::take(&mut self.reads).into_keys()
+    }
+
+    /// The oldest of the carried reads, and when it began.
+    pub(super) fn oldest_read(&self) -> Option<(Time, ReadId)> {
+        self.reads_by_age.front().copied()
     }
 }
 

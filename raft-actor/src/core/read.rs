@@ -49,7 +49,7 @@ impl Raft {
             self.output.reads_failed.push(id);
             return;
         };
-        self.following.reads.insert(id, since);
+        self.following.carry_read(id, since);
         self.send(leader, Message::ReadIndex(ReadIndex { term: self.term(), id }));
     }
 
@@ -64,7 +64,7 @@ impl Raft {
 
     /// The leader has answered.
     pub(super) fn take_read_index(&mut self, reply: ReadIndexReply) {
-        if self.following.reads.remove(&reply.id).is_none() {
+        if !self.following.settle_read(reply.id) {
             return;
         }
         match reply.read_index {
@@ -139,7 +139,7 @@ impl Raft {
 
     /// The leader that was asked no longer leads.
     pub(super) fn fail_carried_reads(&mut self) {
-        let ids = mem::take(&mut self.following.reads).into_keys();
+        let ids = self.following.settle_reads();
         self.output.reads_failed.extend(ids);
     }
 
@@ -151,7 +151,7 @@ impl Raft {
                 let confirming = readers.confirming.iter().flat_map(|round| round.readers.first());
                 confirming.chain(readers.waiting.first()).map(|reader| reader.since).min()
             }
-            _ => self.following.oldest_read(),
+            _ => self.following.oldest_read().map(|(since, _)| since),
         };
         oldest.map(|since| since.after(self.config.election_timeout_max))
     }
@@ -174,10 +174,8 @@ impl Raft {
             self.fail_readers(late);
             return;
         }
-        let late = self.following.reads.iter().filter(|(_, since)| is_late(**since));
-        let late: Vec<ReadId> = late.map(|(id, _)| *id).collect();
-        for id in late {
-            self.following.reads.remove(&id);
+        while let Some((_, id)) = self.following.oldest_read().filter(|(since, _)| is_late(*since)) {
+            self.following.settle_read(id);
             self.output.reads_failed.push(id);
         }
     }

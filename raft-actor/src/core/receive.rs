@@ -19,7 +19,7 @@ impl Raft {
             self.refuse_stale(from, &message);
             return;
         }
-        if term > self.term() && self.raises_term(from, &message) {
+        if term > self.term() && self.raises_term(&message) {
             self.become_follower(term, None);
         }
         match message {
@@ -63,14 +63,14 @@ impl Raft {
     }
 
     /// Whether a message of a higher term ends this node's own.
-    fn raises_term(&self, from: NodeId, message: &Message) -> bool {
+    fn raises_term(&self, message: &Message) -> bool {
         match message {
             // thesis §9.6: a question, and the consent to it, are of a term that nobody has entered yet.
             Message::RequestVote(request) if request.pre_vote => false,
             Message::RequestVoteReply(reply) if reply.pre_vote && reply.vote_granted => false,
             // thesis §4.2.3: nobody is unseated while its leader is heard.
             Message::RequestVote(request) => request.leadership_transfer || !self.hears_leader(),
-            _ => from != self.id,
+            _ => true,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
     config::Config,
     core::Raft,
     error::StartError,
-    lifecycle::Ending,
+    lifecycle::{Ending, Presence},
     membership::Membership,
     runtime::{
         Place, Runtime, SharedRuntime,
@@ -60,8 +60,9 @@ impl<S: StateMachine> NodeBuilder<S> {
         }
     }
 
-    /// The cluster's initial members with their addresses, the same on every node. They count where the storage is
-    /// new; a node that restarts has its members in its log, and takes only the addresses from here.
+    /// The cluster's initial members with their addresses, the same on every node. They count where the
+    /// storage is new; a node that restarts has its members in its log, and takes only the addresses from
+    /// here.
     pub fn members<A: Into<String>>(
         mut self,
         members: impl IntoIterator<Item = (NodeId, A)>,
@@ -100,8 +101,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         self
     }
 
-    /// Reads the storage and starts the actors. A storage that is new becomes a member of the initial cluster; one that is
-    /// not goes on where it was. Nothing is changed where an error is returned.
+    /// Reads the storage and starts the actors. A storage that is new becomes a member of the initial
+    /// cluster; one that is not goes on where it was. Nothing is changed where an error is returned.
     pub async fn start(mut self) -> Result<Node<S>, StartError> {
         self.config.validate()?;
         let mut storage = self.storage.take().ok_or(StartError::Missing { part: "storage" })?;
@@ -122,8 +123,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         Ok(self.start_actors(&runtime, storage, &transport, raft))
     }
 
-    /// Makes a new storage a member of the initial cluster: the first entry of every initial member's log is the
-    /// membership, in term 1, in which no election can be held any more.
+    /// Makes a new storage a member of the initial cluster: the first entry of every initial member's log is
+    /// the membership, in term 1, in which no election can be held any more.
     async fn bootstrap(&self, storage: &mut dyn LogStorage, state: &mut LogState) -> Result<(), StartError> {
         let node = self.id;
         if self.members.is_empty() {
@@ -158,7 +159,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         let clients_max =
             usize::try_from(self.config.writes_max + self.config.reads_max).unwrap_or(usize::MAX);
         let consensus = Addr::new(clients_max.saturating_add(PEER_MAIL_MAX));
-        // Consensus, log store and applier: the three that hold what must be let go before the node has ended.
+        // Consensus, log store and applier: the three that hold what must be let go before the node has
+        // ended.
         let ending = Arc::new(Ending::new(3));
         let watch = Watch { consensus: consensus.clone(), ending: ending.clone() };
 
@@ -177,7 +179,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         watch.start_counted(runtime, place, "applier", &applier, apply);
         let run = runtime.random() as u32;
         let actor = Consensus::new(raft, self.config.clone(), cast, ending.clone(), run);
-        let last = LastWord { ending: ending.clone(), log_store, applier: applier.clone(), timer };
+        let last = LastWord { presence: Presence::new(&ending), log_store, applier: applier.clone(), timer };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
 
         let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
@@ -254,10 +256,10 @@ impl<S: StateMachine> Watch<S> {
         address: &Addr<A::Message>,
         actor: A,
     ) {
-        let (consensus, ending) = (self.consensus.clone(), self.ending.clone());
+        let (consensus, presence) = (self.consensus.clone(), Presence::new(&self.ending));
         start(runtime, name, place, address, actor, move |exit| {
             report(&consensus, name, exit);
-            ending.actor_ended();
+            drop(presence);
         });
     }
 }
@@ -270,7 +272,7 @@ fn report<S: StateMachine>(consensus: &Addr<Mail<S>>, name: &str, exit: Exit) {
 
 /// What is left to do when the consensus actor has ended: tell the others, who may not know if it panicked.
 struct LastWord<S: StateMachine> {
-    ending: Arc<Ending>,
+    presence: Presence,
     log_store: Addr<log_store::Mail>,
     applier: Addr<applier::Mail<S>>,
     timer: Addr<election_timer::Mail>,
@@ -279,11 +281,10 @@ struct LastWord<S: StateMachine> {
 impl<S: StateMachine> LastWord<S> {
     fn consensus_ended(self, exit: Exit) {
         if let Exit::Panicked(said) = exit {
-            self.ending.fail(format!("consensus panicked: {said}"));
+            self.presence.ending().fail(format!("consensus panicked: {said}"));
         }
         self.log_store.send(log_store::Mail::Stop);
         self.applier.send(applier::Mail::Stop);
         self.timer.send(election_timer::Mail::Stop);
-        self.ending.actor_ended();
     }
 }

@@ -16,9 +16,10 @@ use crate::types::Time;
 
 /// Runs tasks on actix arbiters. The default host.
 ///
-/// Groups are spread over the arbiters by their number, and all tasks of one group share a thread. Once the last handle
-/// of the runtime is dropped (running actors hold one each), the threads that it has started end; tasks that are still on
-/// them are dropped. Where the actix system stops first, the tasks are dropped then, and later ones at once.
+/// Groups are spread over the arbiters by their number, and all tasks of one group share a thread. Once the
+/// last handle of the runtime is dropped (running actors hold one each), the threads that it has started end;
+/// tasks that are still on them are dropped. Where the actix system stops first, the tasks are dropped then,
+/// and later ones at once.
 pub struct ActixRuntime {
     arbiters: Vec<ArbiterHandle>,
     started: Started,
@@ -34,8 +35,9 @@ enum Started {
 }
 
 impl ActixRuntime {
-    /// Starts this many arbiters (0 is taken as 1): in the actix system of the calling thread, or, where there is none, in a system
-    /// of its own on a thread of its own, so that plain and tokio programs can use it as well.
+    /// Starts this many arbiters (0 is taken as 1): in the actix system of the calling thread, or, where
+    /// there is none, in a system of its own on a thread of its own, so that plain and tokio programs can use
+    /// it as well.
     ///
     /// # Errors
     ///
@@ -54,7 +56,8 @@ impl ActixRuntime {
         Ok(runtime)
     }
 
-    /// Runs everything on an arbiter of the application's own, for instance `Arbiter::current()`. The arbiter is not stopped.
+    /// Runs everything on an arbiter of the application's own, for instance `Arbiter::current()`. The arbiter
+    /// is not stopped.
     pub fn on_arbiter(arbiter: ArbiterHandle) -> ActixRuntime {
         ActixRuntime::over(vec![arbiter], Started::Nothing)
     }

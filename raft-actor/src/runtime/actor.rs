@@ -2,8 +2,10 @@
 //!
 //! 1. Take everything that waits, as one batch (at most [`BATCH_MAX`](super::mailbox::BATCH_MAX)).
 //! 2. Deadline before mailbox: a due timer runs first, however much mail there is.
-//! 3. One batch a turn: with more waiting, yield, so that the thread's other tasks live.
-//! 4. On runtimes that steal work, yield once before draining, so that batches form ([`Runtime::coalesce`](super::Runtime::coalesce)).
+//! 3. One batch a turn: where more waits by then, yield, so that the thread's other tasks and its timers
+//!    live.
+//! 4. On runtimes that steal work, yield once before draining, so that batches form
+//!    ([`Runtime::coalesce`](super::Runtime::coalesce)).
 
 use std::{
     future::{Future, poll_fn},
@@ -25,8 +27,8 @@ pub trait Actor: Send + 'static {
         let _ = context;
     }
 
-    /// Works through a batch; what is left in `batch` is dropped. An actor that keeps a deadline never waits in here; one that
-    /// does I/O may, and its next batch gathers meanwhile.
+    /// Works through a batch; what is left in `batch` is dropped. An actor that keeps a deadline never waits
+    /// in here; one that does I/O may, and its next batch gathers meanwhile.
     fn handle(
         &mut self,
         batch: &mut Vec<Self::Message>,
@@ -89,6 +91,9 @@ pub enum Exit {
 }
 
 /// Starts `actor`, which reads from `address`. `ended` is called once, after its mailbox is closed.
+///
+/// Where the runtime drops the actor instead (it shuts down, or a simulated machine crashes), the mailbox is
+/// closed as well, and `ended` is dropped uncalled.
 pub fn start<A: Actor>(
     runtime: &SharedRuntime,
     name: &'static str,
@@ -97,17 +102,29 @@ pub fn start<A: Actor>(
     actor: A,
     ended: impl FnOnce(Exit) + Send + 'static,
 ) {
+    let mailbox = CloseOnDrop(address.clone());
     let me = address.clone();
-    let context = Context { runtime: runtime.clone(), me: me.clone(), deadline: None, stopping: false };
+    let context = Context { runtime: runtime.clone(), me, deadline: None, stopping: false };
     let task = async move {
+        // Named here so that it belongs to the task even where the task is never polled.
+        let mailbox = mailbox;
         let exit = match catch_panic(run(actor, context)).await {
             Ok(()) => Exit::Stopped,
             Err(said) => Exit::Panicked(said),
         };
-        me.close();
+        drop(mailbox);
         ended(exit);
     };
     runtime.spawn(name, place, Box::pin(task));
+}
+
+/// Nobody may wait for an actor that is no more, however it went.
+struct CloseOnDrop<M>(Addr<M>);
+
+impl<M> Drop for CloseOnDrop<M> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
@@ -116,6 +133,7 @@ async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
     let mut timer = context.runtime.timer();
     let mut armed = None;
     let mut batch = Vec::new();
+    let mut worked = false;
     actor.started(&mut context);
     while !context.stopping {
         if context.deadline != armed {
@@ -124,7 +142,8 @@ async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
                 timer.reset(at);
             }
         }
-        poll_fn(|task| wait(&mailbox, &mut *timer, armed, task)).await;
+        poll_fn(|task| wait(&mailbox, &mut *timer, armed.is_some(), &mut worked, task)).await;
+        // The clock is asked, not the timer: a full mailbox must not hide that the time has come.
         if context.deadline.is_some_and(|deadline| context.now() >= deadline) {
             context.deadline = None;
             armed = None;
@@ -136,27 +155,33 @@ async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
         if coalesce {
             yield_once().await;
         }
-        let more = mailbox.take(&mut batch);
+        mailbox.take(&mut batch);
         if !batch.is_empty() {
             actor.handle(&mut batch, &mut context).await;
             batch.clear();
         }
-        if more {
-            yield_once().await;
-        }
+        worked = !coalesce;
     }
 }
 
+/// Ready when there is mail or the time has come; but not at once after work, so that others have their turn.
 fn wait<M>(
     mailbox: &Addr<M>,
     timer: &mut dyn Timer,
-    armed: Option<Time>,
+    armed: bool,
+    worked: &mut bool,
     task: &mut TaskContext<'_>,
 ) -> Poll<()> {
-    if armed.is_some() && timer.poll(task).is_ready() {
-        return Poll::Ready(());
+    let ready = mailbox.poll_ready(task).is_ready() || (armed && timer.poll(task).is_ready());
+    if !ready {
+        *worked = false;
+        return Poll::Pending;
     }
-    mailbox.poll_ready(task)
+    if std::mem::replace(worked, false) {
+        task.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    Poll::Ready(())
 }
 
 /// Gives the thread to its other tasks once.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Waiting times that double from `min` to `max`. Each is drawn from the upper half of its range, so that nodes that failed
-/// together do not come back together.
+/// Waiting times that double from `min` to `max`. Each is drawn from the upper half of its range, so that
+/// nodes that failed together do not come back together.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     min: Duration,
@@ -17,8 +17,8 @@ impl Backoff {
         Backoff { min, max: max.max(min), ceiling: min }
     }
 
-    /// How long to wait now: between half of this attempt's range and the whole, as `random` (any number, from
-    /// [`Runtime::random`](super::Runtime::random)) falls.
+    /// How long to wait now: between half of this attempt's range and the whole, as `random` (any number,
+    /// from [`Runtime::random`](super::Runtime::random)) falls.
     pub fn next(&mut self, random: u64) -> Duration {
         let whole = u64::try_from(self.ceiling.as_nanos()).unwrap_or(u64::MAX);
         let half = whole / 2;

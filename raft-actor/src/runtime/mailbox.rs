@@ -7,8 +7,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-/// The most messages that are handed to an actor at once. More wait for its next turn, so no batch is so long that
-/// the other actors of the thread starve.
+/// The most messages that are handed to an actor at once. More wait for its next turn, so no batch is so long
+/// that the other actors of the thread starve.
 pub const BATCH_MAX: usize = 4096;
 
 /// Where an actor's mail is sent to. Clones send to the same mailbox; messages of one sender stay in order.
@@ -54,8 +54,9 @@ impl<M> Addr<M> {
         Ok(())
     }
 
-    /// Sends what the receiver has asked for (a completion), or what is bounded by something else (permits, windows): taken
-    /// even where the mailbox is full. A stopped actor's mail is dropped, and with it the replies that it holds.
+    /// Sends what the receiver has asked for (a completion), or what is bounded by something else (permits,
+    /// windows): taken even where the mailbox is full. A stopped actor's mail is dropped, and with it the
+    /// replies that it holds.
     pub fn send(&self, message: M) {
         let reader = {
             let mut queue = self.lock();
@@ -83,12 +84,20 @@ impl<M> Addr<M> {
         self.lock().closed
     }
 
-    /// Moves what waits into `batch`, up to [`BATCH_MAX`] messages in all. Says whether anything is left.
-    pub(super) fn take(&self, batch: &mut Vec<M>) -> bool {
+    /// Moves what waits into `batch`, up to [`BATCH_MAX`] messages in all.
+    pub(super) fn take(&self, batch: &mut Vec<M>) {
         let mut queue = self.lock();
-        let room = BATCH_MAX.saturating_sub(batch.len()).min(queue.messages.len());
-        batch.extend(queue.messages.drain(..room));
-        !queue.messages.is_empty()
+        let waiting = queue.messages.len();
+        if batch.is_empty() && waiting <= BATCH_MAX {
+            // The queue and the batch trade places: no message is moved, and senders are not held up.
+            let empty = VecDeque::from(std::mem::take(batch));
+            let messages = std::mem::replace(&mut queue.messages, empty);
+            drop(queue);
+            *batch = Vec::from(messages);
+        } else {
+            let room = BATCH_MAX.saturating_sub(batch.len()).min(waiting);
+            batch.extend(queue.messages.drain(..room));
+        }
     }
 
     /// Ready when anything waits.
@@ -109,9 +118,10 @@ impl<M> Addr<M> {
         let left = {
             let mut queue = self.lock();
             queue.closed = true;
-            std::mem::take(&mut queue.messages)
+            (std::mem::take(&mut queue.messages), queue.reader.take())
         };
-        // Outside the lock: a dropped reply wakes its caller, who may send again.
+        // Outside the lock: a dropped reply wakes its caller, who may send again; a dropped waker may be its
+        // task's last.
         drop(left);
     }
 

@@ -46,12 +46,13 @@ pub type SharedRuntime = Arc<dyn Runtime>;
 ///
 /// # Contract
 ///
-/// * A spawned task is polled again after each wake-up, from whichever thread the waker was called; a wake-up is never lost.
-/// * Tasks of one [`Place::Group`] share a thread where the runtime can arrange it. Only speed depends on it: tasks share nothing
-///   but mailboxes, so they may as well run at the same time.
+/// * A spawned task is polled again after each wake-up, from whichever thread the waker was called; a wake-up
+///   is never lost.
+/// * Tasks of one [`Place::Group`] share a thread where the runtime can arrange it. Only speed depends on it:
+///   tasks share nothing but mailboxes, so they may as well run at the same time.
 /// * A task that the runtime cannot run any more (it is shutting down) is dropped, soon, and never kept.
-/// * `now` never goes back, and a timer never fires before its time. It fires on time even while other tasks of its
-///   place are always ready, as long as each of those returns from its polls.
+/// * `now` never goes back, and a timer never fires before its time. It fires on time even while other tasks
+///   of its place are always ready, as long as each of those returns from its polls.
 /// * A task that panics takes no other task with it.
 /// * `random` is the only chance there is; in a simulator it comes from the seed.
 pub trait Runtime: Send + Sync + 'static {
@@ -67,8 +68,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// The only source of chance.
     fn random(&self) -> u64;
 
-    /// Whether an actor should yield once before it drains its mailbox, so that batches form: true where several threads
-    /// steal work from each other.
+    /// Whether an actor should yield once before it drains its mailbox, so that batches form: true where
+    /// several threads steal work from each other.
     fn coalesce(&self) -> bool {
         false
     }
@@ -117,6 +118,7 @@ pub trait Timer: Send {
     /// From now on it fires at `at`.
     fn reset(&mut self, at: Time);
 
-    /// Ready once the time has come, and from then on until it is set again; before that, the task is woken when it does. Pending for ever where never set.
+    /// Ready once the time has come, and from then on until it is set again; before that, the task is woken
+    /// when it does. Pending for ever where never set.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()>;
 }

@@ -25,7 +25,8 @@ impl Permits {
         Permits(Arc::new(Stock { count_max, bytes_max, count: AtomicU64::new(0), bytes: AtomicU64::new(0) }))
     }
 
-    /// A permit for one thing of this many bytes, or `None` where too much is out. More than `bytes_max` bytes never get one.
+    /// A permit for one thing of this many bytes, or `None` where too much is out. More than `bytes_max`
+    /// bytes never get one.
     pub fn try_acquire(&self, bytes: u64) -> Option<Permit> {
         take(&self.0.count, 1, self.0.count_max)?;
         if take(&self.0.bytes, bytes, self.0.bytes_max).is_none() {

@@ -1,38 +1,37 @@
 //! Host: the simulator. One thread, virtual time, and an order of events that a seed decides.
 //!
-//! Of the tasks that are ready, a random one runs next. Each poll takes a microsecond of virtual time; where nothing is ready, time jumps to the next
-//! timer. So a run is the same each time for the same seed ([`SimRuntime::trace_hash`] proves it), and hours pass in seconds.
+//! Of the tasks that are ready, a random one runs next. Each poll takes a microsecond of virtual time; where
+//! nothing is ready, time jumps to the next timer. So a run is the same each time for the same seed
+//! ([`SimRuntime::trace_hash`] proves it), and hours pass in seconds.
+
+mod executor;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use self::executor::{Alarm, Body, Executor, MAIN, Next, SimTimer, State, Task};
 use super::{BoxFuture, Place, Runtime, Timer};
 use crate::types::Time;
 
-/// What a poll costs. Not zero, so that time passes even where some task is always ready.
-const POLL: Duration = Duration::from_micros(1);
-
-/// How much virtual time [`SimRuntime::run_until`] gives its future: a run that beats on without getting anywhere ends here.
+/// How much virtual time [`SimRuntime::run_until`] gives its future: a run that beats on without getting
+/// anywhere ends here.
 const RUN_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// The number of the future that `run_until` waits for. Spawned tasks count from 1.
-const MAIN: u64 = 0;
 
 /// The simulator. Dropping it drops all its tasks.
 ///
-/// Give actors a [`SimNode`], one a machine, so that machines can crash. The simulator is a runtime itself as well; an `Arc` of it that is held
-/// by its own tasks is never dropped.
+/// Give actors a [`SimNode`], one a machine, so that machines can crash. The simulator is a runtime itself as
+/// well; an `Arc` of it that is held by its own tasks is never dropped.
 pub struct SimRuntime {
     whole: SimNode,
     seed: u64,
@@ -41,22 +40,7 @@ pub struct SimRuntime {
 impl SimRuntime {
     /// A simulator at time 0, with nothing in it.
     pub fn new(seed: u64) -> SimRuntime {
-        let state = State {
-            now: Time(0),
-            number: MAIN,
-            tasks: BTreeMap::new(),
-            ready: Vec::new(),
-            timers: BTreeMap::new(),
-            paused: BTreeSet::new(),
-            held: Vec::new(),
-            nodes: 0,
-            order: fastrand::Rng::with_seed(seed),
-            // Far from the seed of the order, so that the streams do not look alike.
-            chance: fastrand::Rng::with_seed(seed ^ 0x9e37_79b9_7f4a_7c15),
-            trace: seed,
-            running: false,
-        };
-        let whole = SimNode::new(Arc::new(Executor(Mutex::new(state))), 0, "simulator");
+        let whole = SimNode::new(Executor::new(seed), 0, "simulator");
         SimRuntime { whole, seed }
     }
 
@@ -79,8 +63,8 @@ impl SimRuntime {
     ///
     /// # Panics
     ///
-    /// Naming the seed: where nothing is ready and no timer is set (a deadlock), or where it is not done after a day of virtual time. Also where called
-    /// from inside a task of the simulator.
+    /// Naming the seed: where nothing is ready and no timer is set (a deadlock), or where it is not done
+    /// after a day of virtual time. Also where called from inside a task of the simulator.
     pub fn run_until<T>(&self, future: impl Future<Output = T>) -> T {
         let _running = self.enter();
         let limit = self.now().after(RUN_MAX);
@@ -123,7 +107,8 @@ impl SimRuntime {
         state.now = state.now.max(end);
     }
 
-    /// A hash over every poll so far: which task, and when. The same seed and the same program give the same hash.
+    /// A hash over every poll so far: which task, and when. The same seed and the same program give the same
+    /// hash.
     pub fn trace_hash(&self) -> u64 {
         self.state().trace
     }
@@ -221,122 +206,6 @@ impl Drop for Running<'_> {
     }
 }
 
-enum Next {
-    Main,
-    Task(u64, Body),
-    Nothing,
-    TimeIsUp,
-}
-
-struct Executor(Mutex<State>);
-
-impl Executor {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // No code of others runs under this lock, so a poisoned one is still whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-struct State {
-    now: Time,
-    /// The last number given to a task or to a timer's setting.
-    number: u64,
-    tasks: BTreeMap<u64, Task>,
-    /// Numbers of tasks to poll, each at most once. Some may be gone.
-    ready: Vec<u64>,
-    timers: BTreeMap<(Time, u64), Waker>,
-    paused: BTreeSet<u64>,
-    /// Tasks of paused nodes that were ready.
-    held: Vec<u64>,
-    nodes: u64,
-    order: fastrand::Rng,
-    chance: fastrand::Rng,
-    trace: u64,
-    running: bool,
-}
-
-impl State {
-    fn due_timers(&mut self) -> Vec<Waker> {
-        let mut due = Vec::new();
-        while let Some(first) = self.timers.first_entry() {
-            if first.key().0 > self.now {
-                break;
-            }
-            due.push(first.remove());
-        }
-        due
-    }
-
-    /// Takes a random one of the ready tasks; `None` where it is gone, or has to wait for its node.
-    fn pick(&mut self) -> Option<Next> {
-        let place = self.order.usize(..self.ready.len());
-        let number = self.ready.swap_remove(place);
-        let next = if number == MAIN {
-            Next::Main
-        } else {
-            let task = self.tasks.get_mut(&number)?;
-            if self.paused.contains(&task.node) {
-                self.held.push(number);
-                return None;
-            }
-            Next::Task(number, task.body.take()?)
-        };
-        self.now = self.now.after(POLL);
-        self.mix(number);
-        self.mix(self.now.0);
-        Some(next)
-    }
-
-    fn mix(&mut self, value: u64) {
-        self.trace = (self.trace.rotate_left(5) ^ value).wrapping_mul(0x517c_c1b7_2722_0a95);
-    }
-}
-
-struct Task {
-    name: &'static str,
-    label: Arc<str>,
-    node: u64,
-    /// Out while it is polled.
-    body: Option<Body>,
-}
-
-impl Task {
-    fn title(&self) -> String {
-        format!("{} of {}", self.name, self.label)
-    }
-}
-
-struct Body {
-    future: BoxFuture<'static, ()>,
-    waker: Waker,
-    alarm: Arc<Alarm>,
-}
-
-/// What a waker rings: puts its task among the ready ones, once until it is polled.
-struct Alarm {
-    executor: Arc<Executor>,
-    number: u64,
-    waiting: AtomicBool,
-}
-
-impl Alarm {
-    fn new(executor: &Arc<Executor>, number: u64) -> Arc<Alarm> {
-        Arc::new(Alarm { executor: executor.clone(), number, waiting: AtomicBool::new(false) })
-    }
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Alarm>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Alarm>) {
-        if !self.waiting.swap(true, Ordering::AcqRel) {
-            self.executor.lock().ready.push(self.number);
-        }
-    }
-}
-
 /// A machine in the simulator: a runtime whose tasks can be stopped together. Clones are the same machine.
 #[derive(Clone)]
 pub struct SimNode {
@@ -361,16 +230,20 @@ impl SimNode {
         &self.shared.label
     }
 
-    /// A power cut: drops all the node's tasks where they stand. What is spawned later runs, as on a machine that has been started again.
+    /// A power cut: drops all the node's tasks where they stand. What is spawned later runs, as on a machine
+    /// that has been started again.
     pub fn crash(&self) {
         self.shared.crashing.store(true, Ordering::Release);
-        let dropped = {
+        let dropped: BTreeMap<_, _> = {
             let mut state = self.shared.executor.lock();
             let number = self.shared.number;
             state.paused.remove(&number);
-            state.tasks.extract_if(.., |_, task| task.node == number).collect::<Vec<_>>()
+            let (gone, rest) =
+                std::mem::take(&mut state.tasks).into_iter().partition(|(_, task)| task.node == number);
+            state.tasks = rest;
+            gone
         };
-        dropped.into_iter().for_each(drop_quietly);
+        dropped.into_values().for_each(drop_quietly);
         self.shared.crashing.store(false, Ordering::Release);
     }
 
@@ -420,7 +293,7 @@ impl Runtime for SimNode {
     }
 
     fn timer(&self) -> Box<dyn Timer> {
-        Box::new(SimTimer { executor: self.shared.executor.clone(), at: None, set: None })
+        Box::new(SimTimer::new(&self.shared.executor))
     }
 
     fn random(&self) -> u64 {
@@ -443,54 +316,6 @@ impl Runtime for SimRuntime {
 
     fn random(&self) -> u64 {
         self.whole.random()
-    }
-}
-
-struct SimTimer {
-    executor: Arc<Executor>,
-    at: Option<Time>,
-    /// Its place among the executor's timers.
-    set: Option<(Time, u64)>,
-}
-
-impl SimTimer {
-    fn unset(&mut self) {
-        let waker = self.set.take().and_then(|set| self.executor.lock().timers.remove(&set));
-        // Dropped outside the lock: it may be its task's last.
-        drop(waker);
-    }
-}
-
-impl Timer for SimTimer {
-    fn reset(&mut self, at: Time) {
-        if self.at != Some(at) {
-            self.unset();
-            self.at = Some(at);
-        }
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = self.at else { return Poll::Pending };
-        let mut state = self.executor.lock();
-        if state.now >= at {
-            return Poll::Ready(());
-        }
-        let waker = context.waker().clone();
-        let set = self.set.unwrap_or_else(|| {
-            state.number += 1;
-            (at, state.number)
-        });
-        self.set = Some(set);
-        let before = state.timers.insert(set, waker);
-        drop(state);
-        drop(before);
-        Poll::Pending
-    }
-}
-
-impl Drop for SimTimer {
-    fn drop(&mut self) {
-        self.unset();
     }
 }
 

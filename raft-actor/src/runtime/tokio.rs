@@ -19,8 +19,9 @@ use crate::types::Time;
 
 /// Runs tasks on tokio.
 ///
-/// Fastest is [`TokioRuntime::owned`], or a current-thread runtime: a group then stays on one thread. On a multi-thread runtime tokio moves
-/// tasks between threads as it sees fit, which costs about a third of the throughput of a busy group.
+/// Fastest is [`TokioRuntime::owned`], or a current-thread runtime: a group then stays on one thread. On a
+/// multi-thread runtime tokio moves tasks between threads as it sees fit, which costs about a third of the
+/// throughput of a busy group.
 pub struct TokioRuntime {
     handles: Vec<Handle>,
     next: AtomicUsize,
@@ -31,8 +32,8 @@ pub struct TokioRuntime {
 }
 
 impl TokioRuntime {
-    /// Runs everything on a runtime of the application's own, which must have its time driver enabled. It is not shut down; where
-    /// the application does so, the tasks are dropped.
+    /// Runs everything on a runtime of the application's own, which must have its time driver enabled. It is
+    /// not shut down; where the application does so, the tasks are dropped.
     pub fn new(handle: Handle) -> TokioRuntime {
         let coalesce = handle.runtime_flavor() != RuntimeFlavor::CurrentThread;
         TokioRuntime::over(vec![handle], coalesce, Vec::new())
@@ -47,9 +48,10 @@ impl TokioRuntime {
         TokioRuntime::new(Handle::current())
     }
 
-    /// Starts this many threads (0 is taken as 1), each with a current-thread runtime. Groups are spread over them by their number,
-    /// and all tasks of one group share a thread. Once the last handle of the runtime is dropped (running actors
-    /// hold one each), the threads end, and tasks that are still on them are dropped.
+    /// Starts this many threads (0 is taken as 1), each with a current-thread runtime. Groups are spread over
+    /// them by their number, and all tasks of one group share a thread. Once the last handle of the runtime
+    /// is dropped (running actors hold one each), the threads end, and tasks that are still on them are
+    /// dropped.
     ///
     /// # Errors
     ///

@@ -1,9 +1,10 @@
 //! The in-memory twin of the transport: a network of nodes in one process, with faults at will.
 //!
-//! Without faults a batch goes from `send` straight into the receiver's inbox, at the cost of one lock, so a benchmark
-//! measures the nodes and not this. Cuts keep the [`Transport`] contract: what is sent into one is lost, and the link with it, which the
-//! sender learns on its next send, as with a real network. [`Network::loss`], [`Network::duplicate`] and [`Network::reorder`] break the contract on
-//! purpose: Raft must bear more than a good transport does to it.
+//! Without faults a batch goes from `send` straight into the receiver's inbox, at the cost of one lock, so a
+//! benchmark measures the nodes and not this. Cuts keep the [`Transport`] contract: what is sent into one is
+//! lost, and the link with it, which the sender learns on its next send, as with a real network.
+//! [`Network::loss`], [`Network::duplicate`] and [`Network::reorder`] break the contract on purpose: Raft
+//! must bear more than a good transport does to it.
 //!
 //! All chance comes from the network's own seed, so on the simulator the same seed gives the same run.
 
@@ -29,7 +30,8 @@ const STRAGGLE_MAX: Duration = Duration::from_millis(10);
 
 /// A network in memory. Clones are the same network.
 ///
-/// On the simulator give it a machine of its own (`sim.node("network")`): what is on its way then survives the crash of its sender.
+/// On the simulator give it a machine of its own (`sim.node("network")`): what is on its way then survives
+/// the crash of its sender.
 #[derive(Clone)]
 pub struct Network(Arc<Shared>);
 
@@ -70,7 +72,8 @@ enum Lost {
 }
 
 impl Network {
-    /// A network without nodes and without faults. Delays are waited for on `runtime`; all chance comes from `seed`.
+    /// A network without nodes and without faults. Delays are waited for on `runtime`; all chance comes from
+    /// `seed`.
     pub fn new(runtime: SharedRuntime, seed: u64) -> Network {
         let state = State {
             random: fastrand::Rng::with_seed(seed),
@@ -87,13 +90,14 @@ impl Network {
         NetworkTransport { node, network: self.clone() }
     }
 
-    /// An address for a membership: `memory:` and the id. The network finds nodes by their ids and needs none, but refuses the
-    /// address of another node.
+    /// An address for a membership: `memory:` and the id. The network finds nodes by their ids and needs
+    /// none, but refuses the address of another node.
     pub fn address(node: NodeId) -> String {
         format!("memory:{node}")
     }
 
-    /// From now on `node` is reached, and its mail goes to `inbox`. Links to an earlier life of the node are broken.
+    /// From now on `node` is reached, and its mail goes to `inbox`. Links to an earlier life of the node are
+    /// broken.
     pub fn attach(&self, node: NodeId, inbox: Arc<dyn Inbox>) {
         let mut state = self.lock();
         state.lives += 1;
@@ -208,7 +212,8 @@ impl State {
         Duration::from_nanos(if least < most { self.random.u64(least..=most) } else { least })
     }
 
-    /// Loses, repeats and holds back messages of `batch`: takes from it what does not go with the rest, and returns what comes later.
+    /// Loses, repeats and holds back messages of `batch`: takes from it what does not go with the rest, and
+    /// returns what comes later.
     fn disturb(&mut self, batch: &mut Vec<Envelope>) -> Vec<(Duration, Envelope)> {
         let Faults { delay, loss, duplicate, reorder } = self.faults.clone();
         if (loss, duplicate, reorder) == (0.0, 0.0, 0.0) {

@@ -1,1 +1,9 @@
-//! To come.
+//! The core against the paper: scenarios one by one, properties at random, and schedules of whole clusters.
+
+mod cluster;
+mod elections;
+mod one;
+mod properties;
+mod reading;
+mod replicating;
+mod schedule;

@@ -1,1 +1,4 @@
-//! To come.
+//! Every host passes the conformance suite, and keeps the promises that are its own.
+
+mod hosts;
+mod simulator;

@@ -1,0 +1,5 @@
+//! The tests that keep the book true, one binary. `tutorial` holds the programs that its pages show.
+
+mod book;
+mod reference;
+mod tutorial;

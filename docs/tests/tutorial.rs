@@ -1,0 +1,6 @@
+//! The programs of the tutorial: chapter by chapter, each a test that runs.
+
+mod one_node;
+#[expect(unreachable_pub, reason = "shown as it stands in a reader's own crate")]
+mod state_machine;
+mod three_nodes;

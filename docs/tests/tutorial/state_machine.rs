@@ -1,0 +1,42 @@
+//! Tutorial 1: a state machine is a plain struct, tested without a cluster.
+
+// ANCHOR: counter
+use raft_actor::{
+    state_machine::StateMachine,
+    types::{LogId, LogIndex, Term},
+};
+use serde::{Deserialize, Serialize};
+
+/// What the application keeps.
+#[derive(Debug, Default)]
+pub struct Counter {
+    pub value: i64,
+}
+
+/// What a client may ask to be done.
+#[derive(Serialize, Deserialize)]
+pub struct Add(pub i64);
+
+impl StateMachine for Counter {
+    type Command = Add;
+    type Output = i64;
+
+    fn apply(&mut self, _id: LogId, Add(amount): Add) -> i64 {
+        self.value = self.value.saturating_add(amount);
+        self.value
+    }
+}
+// ANCHOR_END: counter
+
+// ANCHOR: test
+#[test]
+fn the_same_commands_in_the_same_order_give_the_same_state() {
+    let at = |index| LogId::new(Term(1), LogIndex(index));
+    let mut one = Counter::default();
+    let mut other = Counter::default();
+    for (index, amount) in [(1, 2), (2, -5), (3, 40)] {
+        assert_eq!(one.apply(at(index), Add(amount)), other.apply(at(index), Add(amount)));
+    }
+    assert_eq!(one.value, 37);
+}
+// ANCHOR_END: test

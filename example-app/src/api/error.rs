@@ -1,0 +1,135 @@
+//! What a client is told instead of an answer: etcd's HTTP status, gRPC code and words.
+
+use std::fmt;
+
+use actix_web::{HttpResponse, ResponseError, http::StatusCode};
+use raft_actor::error::{ReadError, WriteError};
+use serde::Serialize;
+
+use super::response;
+use crate::kv::Refusal;
+
+/// An error on its way to a client.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    /// gRPC's number for the kind of error.
+    code: u8,
+    words: String,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: u8, words: impl Into<String>) -> ApiError {
+        ApiError { status, code, words: words.into() }
+    }
+
+    /// The request makes no sense.
+    pub(super) fn invalid(words: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, 3, words)
+    }
+
+    /// The body is over the limit.
+    pub(super) fn too_large() -> ApiError {
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, 3, "etcdserver: request is too large")
+    }
+
+    /// There is nothing here.
+    pub(super) fn not_found() -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, 5, "Not Found")
+    }
+
+    /// There is something here, but not for this method.
+    pub(super) fn method_not_allowed() -> ApiError {
+        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, 12, "Method Not Allowed")
+    }
+
+    fn no_leader() -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, 14, "etcdserver: no leader")
+    }
+
+    fn overloaded() -> ApiError {
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, 8, "etcdserver: too many requests")
+    }
+
+    fn timed_out() -> ApiError {
+        ApiError::new(StatusCode::GATEWAY_TIMEOUT, 4, "etcdserver: request timed out")
+    }
+
+    fn stopped() -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, 14, "etcdserver: server stopped")
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
+        let (status, code) = match refusal {
+            Refusal::LeaseNotFound => (StatusCode::NOT_FOUND, 5),
+            Refusal::FutureRevision => (StatusCode::BAD_REQUEST, 11),
+            Refusal::EmptyKey
+            | Refusal::ValueProvided
+            | Refusal::LeaseProvided
+            | Refusal::KeyNotFound
+            | Refusal::DuplicateKey
+            | Refusal::TooManyOperations => (StatusCode::BAD_REQUEST, 3),
+        };
+        ApiError::new(status, code, refusal.to_string())
+    }
+}
+
+impl From<WriteError> for ApiError {
+    fn from(error: WriteError) -> ApiError {
+        match error {
+            WriteError::NotLeader { .. } => ApiError::no_leader(),
+            WriteError::Overloaded => ApiError::overloaded(),
+            WriteError::TooLarge { .. } => ApiError::invalid("etcdserver: request is too large"),
+            WriteError::Stopped => ApiError::stopped(),
+            // Unknown, and whatever a later version may add: the outcome is not known.
+            _ => ApiError::timed_out(),
+        }
+    }
+}
+
+impl From<ReadError> for ApiError {
+    fn from(error: ReadError) -> ApiError {
+        match error {
+            ReadError::NotLeader { .. } => ApiError::no_leader(),
+            ReadError::Overloaded => ApiError::overloaded(),
+            ReadError::Stopped => ApiError::stopped(),
+            _ => ApiError::timed_out(),
+        }
+    }
+}
+
+impl From<actix_web::Error> for ApiError {
+    /// A body that could not be read.
+    fn from(error: actix_web::Error) -> ApiError {
+        match error.as_response_error().status_code() {
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(),
+            _ => ApiError::invalid(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        #[derive(Serialize)]
+        struct ErrorJson<'a> {
+            // Older clients read `error`, newer ones `message`.
+            error: &'a str,
+            code: u8,
+            message: &'a str,
+        }
+        let body = ErrorJson { error: &self.words, code: self.code, message: &self.words };
+        HttpResponse::build(self.status).content_type("application/json").body(response::json(&body))
+    }
+}

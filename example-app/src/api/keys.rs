@@ -1,0 +1,39 @@
+//! /v3/kv/: put, range, deleterange and txn.
+
+use actix_web::{HttpResponse, web};
+
+use super::{Api, body::Body, error::ApiError, request};
+use crate::kv::{Command, Query, Txn};
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(super::post("/kv/put", put))
+        .service(super::post("/kv/range", range))
+        .service(super::post("/kv/deleterange", delete_range))
+        .service(super::post("/kv/txn", txn));
+}
+
+async fn put(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> {
+    let put: request::PutBody = body.decode()?;
+    api.write(Command::Put(put.into())).await
+}
+
+async fn delete_range(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> {
+    let delete: request::DeleteRangeBody = body.decode()?;
+    api.write(Command::DeleteRange(delete.into())).await
+}
+
+async fn range(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> {
+    let range: crate::kv::Range = body.decode::<request::RangeBody>()?.into();
+    let local = range.serializable;
+    api.read(Query::Range(range), local).await
+}
+
+async fn txn(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> {
+    let txn = Txn::try_from(body.decode::<request::TxnBody>()?)?;
+    if txn.only_reads() {
+        let local = txn.is_serializable();
+        return api.read(Query::Txn(txn), local).await;
+    }
+    api.write(Command::Txn(txn)).await
+}

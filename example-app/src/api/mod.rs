@@ -1,0 +1,133 @@
+//! The service's face: etcd's v3 JSON over HTTP/1.1, and a few answers of our own. It knows nothing of Raft's
+//! insides: what it needs is written down in [`service::Service`].
+
+mod body;
+mod cluster;
+mod error;
+mod health;
+mod keys;
+pub mod raft_status;
+mod request;
+mod response;
+pub mod service;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, web};
+use bytes::Bytes;
+use serde::Serialize;
+
+use self::{
+    error::ApiError,
+    response::Header,
+    service::{Identity, Service},
+};
+use crate::kv::{Answer, Command, Query, Range};
+
+/// The version of etcd whose API this is; clients look at it to learn what they may ask.
+pub const API_VERSION: &str = "3.5.0";
+
+/// The prefixes under which the same endpoints are found. etcd 3.5 has only the first two; old clients use the last.
+const PREFIXES: [&str; 3] = ["/v3", "/v3beta", "/v3alpha"];
+
+/// What every handler shares.
+pub struct Api {
+    service: Arc<dyn Service>,
+    identity: Identity,
+    /// The highest term seen; answers to reads tell it until a command of a later term is applied.
+    term: AtomicU64,
+}
+
+impl Api {
+    /// The face of `service`.
+    pub fn new(service: Arc<dyn Service>, identity: Identity) -> Api {
+        Api { service, identity, term: AtomicU64::new(0) }
+    }
+
+    async fn write(&self, command: Command) -> Result<HttpResponse, ApiError> {
+        command.check()?;
+        let answer = self.service.write(command).await?;
+        self.answer(answer).await
+    }
+
+    async fn read(&self, query: Query, local: bool) -> Result<HttpResponse, ApiError> {
+        query.check()?;
+        let answer =
+            if local { self.service.read_local(query).await? } else { self.service.read(query).await? };
+        self.answer(answer).await
+    }
+
+    /// Returns once this node has seen everything that was answered anywhere before the call.
+    async fn barrier(&self) -> Result<(), ApiError> {
+        let key = Bytes::from_static(b"\0");
+        self.service.read(Query::Range(Range { key, count_only: true, ..Range::default() })).await?;
+        Ok(())
+    }
+
+    async fn answer(&self, answer: Answer) -> Result<HttpResponse, ApiError> {
+        let reply = answer.result?;
+        let mut header = self.header(answer.revision, answer.term);
+        if header.raft_term == 0 {
+            // No command has been applied since the cluster was born.
+            header = self.header(answer.revision, self.service.status().await.term.0);
+        }
+        Ok(HttpResponse::Ok().content_type("application/json").body(response::body(header, &reply)))
+    }
+
+    fn header(&self, revision: i64, term: u64) -> Header {
+        let raft_term = self.term.fetch_max(term, Ordering::Relaxed).max(term);
+        let Identity { cluster_id, node_id, .. } = &self.identity;
+        Header { cluster_id: cluster_id.0, member_id: node_id.0, revision, raft_term }
+    }
+}
+
+/// Adds every endpoint. `body_bytes_max` bounds a request's body, in bytes.
+pub fn routes(api: web::Data<Api>, body_bytes_max: usize) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |config| {
+        config.app_data(api).app_data(web::PayloadConfig::new(body_bytes_max));
+        for prefix in PREFIXES {
+            config.service(web::scope(prefix).configure(keys::routes).configure(cluster::routes));
+        }
+        config
+            .configure(health::routes)
+            .default_service(web::to(|| async { ApiError::not_found().respond() }));
+    }
+}
+
+impl ApiError {
+    fn respond(&self) -> HttpResponse {
+        actix_web::ResponseError::error_response(self)
+    }
+}
+
+fn post<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).route(web::post().to(handler)).default_service(web::to(wrong_method))
+}
+
+fn get<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path).route(web::get().to(handler)).default_service(web::to(wrong_method))
+}
+
+async fn wrong_method() -> HttpResponse {
+    ApiError::method_not_allowed().respond()
+}
+
+fn json(answer: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(response::json(answer))
+}

@@ -1,0 +1,134 @@
+//! GET /raft/status: everything that a node knows of itself, in plain numbers.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use raft_actor::{
+    status::{PeerState, PeerStatus, Status},
+    types::{ClusterId, LogId, LogIndex, NodeId, Role, Term},
+};
+use serde::{Deserialize, Serialize};
+
+/// A node's view of itself at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RaftStatus {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// This node.
+    pub id: NodeId,
+    /// What it is in its term: follower, pre_candidate, candidate or leader.
+    pub role: Role,
+    /// Its term.
+    pub term: Term,
+    /// Who got its vote in this term.
+    pub voted_for: Option<NodeId>,
+    /// Who leads this term, as far as it knows.
+    pub leader: Option<NodeId>,
+    /// The first entry still in the log.
+    pub first_index: LogIndex,
+    /// The last entry's index.
+    pub last_index: LogIndex,
+    /// The last entry's term.
+    pub last_term: Term,
+    /// Up to here the log is on this node's disk.
+    pub flushed_index: LogIndex,
+    /// Up to here a quorum has it.
+    pub commit_index: LogIndex,
+    /// Up to here the store has seen it.
+    pub applied_index: LogIndex,
+    /// The store's revision.
+    pub revision: i64,
+    /// The members in force.
+    pub membership: MembershipView,
+    /// A leader's view of the others; empty on everyone else.
+    pub peers: BTreeMap<NodeId, PeerView>,
+    /// Who is being handed leadership.
+    pub transfer: Option<NodeId>,
+    /// In how many milliseconds this node campaigns if it hears no leader; null on a leader.
+    pub election_in_ms: Option<u64>,
+    /// Why the node has stopped for good, if it has.
+    pub failure: Option<String>,
+}
+
+/// The members, and the log entry that they come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipView {
+    /// Who votes.
+    pub voters: Vec<NodeId>,
+    /// Who votes still, while a change is under way.
+    pub outgoing: Vec<NodeId>,
+    /// Who only learns.
+    pub learners: Vec<NodeId>,
+    /// Where each is reached by the others.
+    pub addresses: BTreeMap<NodeId, String>,
+    /// The entry.
+    pub log_id: LogId,
+}
+
+/// A leader's view of one peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// The next entry to send.
+    pub next_index: LogIndex,
+    /// Up to here the peer's log is known to be the same, and flushed.
+    pub match_index: LogIndex,
+    /// How it is being fed: probe or replicate.
+    pub state: PeerState,
+    /// AppendEntries on their way, unanswered.
+    pub inflight: u64,
+    /// How many entries it is behind.
+    pub lag: u64,
+    /// How many milliseconds ago it was heard; null where never in this term.
+    pub last_contact_ms: Option<u64>,
+}
+
+impl RaftStatus {
+    /// The view of `status`.
+    pub fn new(cluster_id: ClusterId, revision: i64, status: &Status) -> RaftStatus {
+        let membership = &status.membership;
+        let addresses =
+            membership.nodes().map(|node| (node, membership.address(node).unwrap_or_default().to_owned()));
+        RaftStatus {
+            cluster_id,
+            id: status.id,
+            role: status.role,
+            term: status.term,
+            voted_for: status.voted_for,
+            leader: status.leader,
+            first_index: status.first_index,
+            last_index: status.last_log_id.index,
+            last_term: status.last_log_id.term,
+            flushed_index: status.flushed_index,
+            commit_index: status.commit_index,
+            applied_index: status.applied_index,
+            revision,
+            membership: MembershipView {
+                voters: membership.voters().iter().copied().collect(),
+                outgoing: membership.outgoing().iter().copied().collect(),
+                learners: membership.learners().iter().copied().collect(),
+                addresses: addresses.collect(),
+                log_id: status.membership_log_id,
+            },
+            peers: status.peers.iter().map(|(node, peer)| (*node, PeerView::from(peer))).collect(),
+            transfer: status.transfer,
+            election_in_ms: status.election_in.map(milliseconds),
+            failure: status.failure.clone(),
+        }
+    }
+}
+
+impl From<&PeerStatus> for PeerView {
+    fn from(peer: &PeerStatus) -> PeerView {
+        PeerView {
+            next_index: peer.next_index,
+            match_index: peer.match_index,
+            state: peer.state,
+            inflight: peer.inflight,
+            lag: peer.lag,
+            last_contact_ms: peer.last_contact.map(milliseconds),
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

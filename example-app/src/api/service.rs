@@ -1,0 +1,43 @@
+//! What the HTTP layer needs of whatever stands behind it: here a replicated node, in the API's own tests a single
+//! copy in memory.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use raft_actor::{
+    error::{ReadError, WriteError},
+    status::Status,
+    types::{ClusterId, NodeId},
+};
+
+use crate::kv::{Answer, Command, Query, Summary};
+
+/// A key-value service that may have many copies.
+#[async_trait]
+pub trait Service: Send + Sync + 'static {
+    /// Carries out a command; answers once it is sure to stay.
+    async fn write(&self, command: Command) -> Result<Answer, WriteError>;
+
+    /// Reads everything that was answered before the call.
+    async fn read(&self, query: Query) -> Result<Answer, ReadError>;
+
+    /// Reads what this node knows, stale as it may be.
+    async fn read_local(&self, query: Query) -> Result<Answer, ReadError>;
+
+    /// The sizes and the revision of this node's own store.
+    async fn summary(&self) -> Result<Summary, ReadError>;
+
+    /// What this node knows of itself and of its peers.
+    async fn status(&self) -> Status;
+}
+
+/// Who answers, and what the HTTP layer cannot learn from the service.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// This node.
+    pub node_id: NodeId,
+    /// Where clients reach each member, as host:port, where that is known to differ from its Raft address.
+    pub client_addresses: BTreeMap<NodeId, String>,
+}

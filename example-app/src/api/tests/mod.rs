@@ -1,0 +1,103 @@
+//! The wire rules, each a sentence, against a single copy in memory.
+
+mod answers;
+mod refusals;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use actix_web::{App, http::StatusCode, test, web};
+use async_trait::async_trait;
+use raft_actor::{
+    error::{ReadError, WriteError},
+    status::Status,
+    types::{ClusterId, NodeId},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Api, routes,
+    service::{Identity, Service},
+};
+use crate::kv::{Answer, Command, Kv, Query, Summary};
+
+/// One copy, which leads itself; or one that refuses everything in a given way.
+#[derive(Default)]
+struct Single {
+    kv: Mutex<Kv>,
+    write_error: Option<WriteError>,
+    read_error: Option<ReadError>,
+}
+
+impl Single {
+    fn with<T>(&self, work: impl FnOnce(&mut Kv) -> T) -> T {
+        work(&mut self.kv.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[async_trait]
+impl Service for Single {
+    async fn write(&self, command: Command) -> Result<Answer, WriteError> {
+        let answer = self.with(|kv| kv.apply(3, command));
+        self.write_error.clone().map_or(Ok(answer), Err)
+    }
+
+    async fn read(&self, query: Query) -> Result<Answer, ReadError> {
+        let answer = self.with(|kv| kv.query(&query));
+        self.read_error.clone().map_or(Ok(answer), Err)
+    }
+
+    async fn read_local(&self, query: Query) -> Result<Answer, ReadError> {
+        Ok(self.with(|kv| kv.query(&query)))
+    }
+
+    async fn summary(&self) -> Result<Summary, ReadError> {
+        Ok(self.with(|kv| kv.summary()))
+    }
+
+    async fn status(&self) -> Status {
+        let log_id = json!({ "term": 3, "index": 12 });
+        let status = json!({
+            "id": 1, "role": "leader", "term": 3, "voted_for": 1, "leader": 1, "first_index": 1,
+            "last_log_id": log_id, "flushed_index": 12, "commit_index": 12, "applied_index": 11,
+            "membership": {
+                "voters": [1, 2], "outgoing": [], "learners": [3],
+                "addresses": { "1": "127.0.0.1:2379", "2": "127.0.0.1:2389", "3": "127.0.0.1:2399" },
+            },
+            "membership_log_id": log_id, "transfer": null, "election_in": null, "failure": null,
+            "peers": {
+                "2": {
+                    "next_index": 13, "match_index": 12, "state": "replicate", "inflight": 0, "lag": 0,
+                    "last_contact": { "secs": 0, "nanos": 7_000_000 },
+                },
+            },
+        });
+        serde_json::from_value(status).expect("it is a status")
+    }
+}
+
+/// Sends a body to a path; answers with the status and the JSON that came.
+async fn send_to(service: &Arc<Single>, path: &str, body: impl Into<String>) -> (StatusCode, Value) {
+    let client_addresses = BTreeMap::from([(NodeId(2), "127.0.0.1:1234".to_owned())]);
+    let identity = Identity { cluster_id: ClusterId(77), node_id: NodeId(1), client_addresses };
+    let service: Arc<dyn Service> = service.clone();
+    let api = web::Data::new(Api::new(service, identity));
+    let app = test::init_service(App::new().configure(routes(api, 1024))).await;
+    let request = match body.into() {
+        none if none == "GET" => test::TestRequest::get().uri(path),
+        body => test::TestRequest::post().uri(path).set_payload(body),
+    };
+    let response = test::call_service(&app, request.to_request()).await;
+    let status = response.status();
+    let body = test::read_body(response).await;
+    let text = String::from_utf8_lossy(&body).into_owned();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+async fn post(service: &Arc<Single>, path: &str, body: Value) -> Value {
+    let (status, answer) = send_to(service, path, body.to_string()).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    answer
+}

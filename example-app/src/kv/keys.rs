@@ -1,0 +1,152 @@
+//! The keys and every version that each has had.
+//!
+//! A map from the key to its history. The newest version stands apart from the older ones, so a put of a new key
+//! and a read of the present allocate nothing but the answer. Nothing is forgotten before a compaction, which
+//! comes later, so reads at old revisions always find what they ask for.
+
+use std::{collections::BTreeMap, ops::Bound};
+
+use bytes::Bytes;
+
+use super::words::KeyValue;
+
+/// Some keys that follow each other.
+pub(super) type Span<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// The keys that a request's `key` and `range_end` name; `None` where the end is not after the beginning.
+pub(super) fn span<'a>(key: &'a [u8], range_end: &'a [u8]) -> Option<Span<'a>> {
+    match range_end {
+        [] => Some((Bound::Included(key), Bound::Included(key))),
+        [0] => Some((Bound::Included(key), Bound::Unbounded)),
+        end if end > key => Some((Bound::Included(key), Bound::Excluded(end))),
+        _ => None,
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Version {
+    /// When it was set, or deleted.
+    revision: i64,
+    /// What it was set to; `None` where it was deleted.
+    live: Option<Live>,
+}
+
+#[derive(Clone, Debug)]
+struct Live {
+    create_revision: i64,
+    version: i64,
+    value: Bytes,
+}
+
+#[derive(Clone, Debug)]
+struct History {
+    newest: Version,
+    /// Ascending by revision.
+    older: Vec<Version>,
+}
+
+impl History {
+    /// The version in force at `revision`; `None`: the newest.
+    fn at(&self, revision: Option<i64>) -> Option<&Version> {
+        let Some(revision) = revision.filter(|revision| *revision < self.newest.revision) else {
+            return Some(&self.newest);
+        };
+        let after = self.older.partition_point(|version| version.revision <= revision);
+        after.checked_sub(1).and_then(|position| self.older.get(position))
+    }
+
+    fn push(&mut self, version: Version) {
+        self.older.push(std::mem::replace(&mut self.newest, version));
+    }
+}
+
+fn key_value(key: &Bytes, version: &Version) -> Option<KeyValue> {
+    version.live.as_ref().map(|live| KeyValue {
+        key: key.clone(),
+        create_revision: live.create_revision,
+        mod_revision: version.revision,
+        version: live.version,
+        value: live.value.clone(),
+    })
+}
+
+/// All keys.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Keys {
+    histories: BTreeMap<Bytes, History>,
+    /// The bytes of all keys and of all values, old ones included.
+    pub(super) size_bytes: u64,
+    /// The bytes of the keys that exist, and of their present values.
+    pub(super) live_bytes: u64,
+}
+
+impl Keys {
+    /// What `key` holds now.
+    pub(super) fn get(&self, key: &[u8]) -> Option<KeyValue> {
+        let (key, history) = self.histories.get_key_value(key)?;
+        key_value(key, &history.newest)
+    }
+
+    /// Whether `key` exists now.
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
+        self.histories.get(key).is_some_and(|history| history.newest.live.is_some())
+    }
+
+    /// Every key of the span that existed at `revision` (`None`: that exists now), ascending, with what it held.
+    pub(super) fn range<'a>(
+        &'a self,
+        span: Span<'a>,
+        revision: Option<i64>,
+    ) -> impl Iterator<Item = KeyValue> + 'a {
+        let versions = self.histories.range::<[u8], _>(span);
+        versions.filter_map(move |(key, history)| key_value(key, history.at(revision)?))
+    }
+
+    /// How many keys of the span existed at `revision` (`None`: exist now).
+    pub(super) fn count(&self, span: Span<'_>, revision: Option<i64>) -> usize {
+        let versions = self.histories.range::<[u8], _>(span);
+        versions.filter(|(_, history)| history.at(revision).is_some_and(|at| at.live.is_some())).count()
+    }
+
+    /// Sets `key` at `revision`; no value: to the one it has. Answers with what it held before.
+    pub(super) fn put(&mut self, key: Bytes, value: Option<Bytes>, revision: i64) -> Option<KeyValue> {
+        let key_bytes = key.len() as u64;
+        let Some(history) = self.histories.get_mut(&key) else {
+            let live = Live { create_revision: revision, version: 1, value: value.unwrap_or_default() };
+            self.size_bytes += key_bytes + live.value.len() as u64;
+            self.live_bytes += key_bytes + live.value.len() as u64;
+            let newest = Version { revision, live: Some(live) };
+            self.histories.insert(key, History { newest, older: Vec::new() });
+            return None;
+        };
+        let previous = key_value(&key, &history.newest);
+        let value = value.or_else(|| previous.as_ref().map(|kv| kv.value.clone())).unwrap_or_default();
+        self.size_bytes += value.len() as u64;
+        self.live_bytes += value.len() as u64;
+        let live = match &previous {
+            Some(kv) => {
+                self.live_bytes -= kv.value.len() as u64;
+                Live { create_revision: kv.create_revision, version: kv.version + 1, value }
+            }
+            None => {
+                self.live_bytes += key_bytes;
+                Live { create_revision: revision, version: 1, value }
+            }
+        };
+        history.push(Version { revision, live: Some(live) });
+        previous
+    }
+
+    /// Deletes every key of the span at `revision`. Answers with what they held.
+    pub(super) fn delete(&mut self, span: Span<'_>, revision: i64) -> Vec<KeyValue> {
+        let mut deleted = Vec::new();
+        for (key, history) in self.histories.range_mut::<[u8], _>(span) {
+            if let Some(kv) = key_value(key, &history.newest) {
+                history.push(Version { revision, live: None });
+                self.live_bytes -= (kv.key.len() + kv.value.len()) as u64;
+                deleted.push(kv);
+            }
+        }
+        deleted
+    }
+}

@@ -1,0 +1,59 @@
+//! A node of the service, composed from its parts. This is the page to copy: put your own state machine in the
+//! place of [`Kv`], and your own routes beside the endpoint's.
+
+use actix_web::{App, HttpServer, dev::Server, web};
+use raft_actor::{error::StartError, node::Node, runtime::actix::ActixRuntime};
+use raft_net_http::{Endpoint, HttpTransport};
+use raft_storage_file::{FileLog, Identity, Options};
+
+use crate::{
+    api::{self, Api},
+    kv::Kv,
+    settings::Settings,
+};
+
+/// Starts the Raft node: its log in its folder, its peers over HTTP, its actors on a thread of their own.
+pub async fn start(settings: &Settings) -> Result<Node<Kv>, StartError> {
+    let (cluster_id, node_id) = (settings.cluster_id, settings.node_id);
+    let identity = Identity { cluster_id, node_id };
+    let options = Options::default().with_segment_bytes(settings.segment_bytes);
+    Node::builder(node_id, Kv::default())
+        .members(settings.members.clone())
+        .storage(FileLog::open_with(settings.data.join("raft"), identity, options)?)
+        .transport(HttpTransport::new(cluster_id, node_id))
+        .runtime(ActixRuntime::new(1).map_err(StartError::Runtime)?)
+        .config(settings.raft.clone())
+        .start()
+        .await
+}
+
+/// The node's door for its peers.
+pub fn endpoint(settings: &Settings, node: &Node<Kv>) -> Endpoint {
+    Endpoint::new(settings.cluster_id, settings.node_id, node.inbox())
+}
+
+/// The HTTP servers of a node: one for clients and peers, or one for each where peers have an address of their own.
+pub fn servers(settings: &Settings, node: &Node<Kv>, endpoint: &Endpoint) -> std::io::Result<Vec<Server>> {
+    let identity = api::service::Identity {
+        cluster_id: settings.cluster_id,
+        node_id: settings.node_id,
+        client_addresses: settings.client_addresses.clone(),
+    };
+    let api = web::Data::new(Api::new(std::sync::Arc::new(node.clone()), identity));
+    let (peers, body_bytes_max) = (endpoint.clone(), settings.body_bytes_max);
+    let peers_apart = settings.peer_address.is_some();
+    let clients = HttpServer::new(move || {
+        let app = App::new();
+        let app = if peers_apart { app } else { app.configure(peers.routes()) };
+        app.configure(api::routes(api.clone(), body_bytes_max))
+    });
+    let clients = clients.workers(settings.http_workers).tcp_nodelay(true).backlog(4096);
+    let mut servers = vec![clients.disable_signals().shutdown_timeout(2).bind(&settings.address)?.run()];
+    if let Some(address) = &settings.peer_address {
+        let peers = endpoint.clone();
+        let server =
+            HttpServer::new(move || App::new().configure(peers.routes())).workers(1).tcp_nodelay(true);
+        servers.push(server.disable_signals().shutdown_timeout(2).bind(address)?.run());
+    }
+    Ok(servers)
+}

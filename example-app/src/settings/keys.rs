@@ -1,0 +1,117 @@
+//! What can be set.
+
+/// One setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its name in the file; `RAFT_` and this in capitals in the environment; with hyphens as a flag.
+    pub name: &'static str,
+    /// Its value where nobody sets it; empty where it has none.
+    pub default: &'static str,
+    /// A value to show where there is no default.
+    pub example: &'static str,
+    /// Whether somebody must set it.
+    pub required: bool,
+    /// What it means, for people.
+    pub about: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, about: &'static str) -> Key {
+    Key { name, default, example: "", required: false, about }
+}
+
+const fn required(name: &'static str, example: &'static str, about: &'static str) -> Key {
+    Key { name, default: "", example, required: true, about }
+}
+
+const fn optional(name: &'static str, example: &'static str, about: &'static str) -> Key {
+    Key { name, default: "", example, required: false, about }
+}
+
+/// Every setting, in the order of the reference file.
+pub const KEYS: &[Key] = &[
+    key(
+        "cluster_id",
+        "1",
+        "The cluster: a number that all its nodes share. Nodes of another one are refused.",
+    ),
+    required("node_id", "1", "This node: a number from 1 that no other node has, and that never changes."),
+    required(
+        "data",
+        "data/node1",
+        "The folder of this node. It is made where it is missing, and is never shared by two nodes.",
+    ),
+    key("address", "127.0.0.1:2379", "Where clients reach this node, as host:port; what it listens on."),
+    optional(
+        "peer_address",
+        "127.0.0.1:2380",
+        "What it listens on for its peers, as host:port. Not set: at `address`, with the clients.",
+    ),
+    required(
+        "members",
+        r#"["1=127.0.0.1:2379", "2=127.0.0.1:2389", "3=127.0.0.1:2399"]"#,
+        "The cluster's first members, the same on all of them: id=host:port, the address that its peers reach it\n\
+         at. In an environment variable or a flag they are parted by commas.",
+    ),
+    optional(
+        "client_addresses",
+        r#"["1=127.0.0.1:2379", "2=127.0.0.1:2389", "3=127.0.0.1:2399"]"#,
+        "Where clients reach members that have another address for their peers, in the form of `members`. It is only\n\
+         told to clients that ask for the list of members.",
+    ),
+    key("http_workers", "1", "Threads that serve HTTP, beside the one on which Raft runs. At least 1."),
+    key(
+        "body_bytes_max",
+        "2097152",
+        "The largest body of a request, in bytes. A larger one is refused (413).",
+    ),
+    key("segment_bytes", "67108864", "The size of one file of the log, in bytes. At least 16384."),
+    key(
+        "log",
+        "info",
+        "What is logged, in the syntax of tracing: a level, or target=level, parted by commas.",
+    ),
+    key("heartbeat_interval_ms", "50", "How often a leader says that it lives, in milliseconds."),
+    key(
+        "election_timeout_min_ms",
+        "300",
+        "The shortest time without a leader after which a node campaigns, in milliseconds. At least three\n\
+         heartbeats.",
+    ),
+    key(
+        "election_timeout_max_ms",
+        "600",
+        "The longest such time, in milliseconds. Each wait is drawn at random between the two.",
+    ),
+    key(
+        "request_timeout_ms",
+        "5000",
+        "How long a write or a read may take before its client is told that it timed out, in milliseconds. At least\n\
+         the longest election timeout.",
+    ),
+    key(
+        "forward_writes",
+        "true",
+        "Whether a node that does not lead carries its clients' writes to the leader.",
+    ),
+    key("append_entries_max", "4096", "Entries in one AppendEntries. At least 1."),
+    key("append_bytes_max", "1048576", "Bytes of entries in one AppendEntries; one entry always goes."),
+    key("inflight_max", "256", "AppendEntries on their way to one peer, unanswered. At least 1."),
+    key(
+        "inflight_bytes_max",
+        "16777216",
+        "Bytes of entries on their way to one peer, unanswered. At least append_bytes_max.",
+    ),
+    key(
+        "cache_bytes_max",
+        "67108864",
+        "Bytes of the newest entries that are kept in memory for peers and the store.",
+    ),
+    key("command_bytes_max", "2097152", "Bytes of one command in the log. At least 1."),
+    key("writes_max", "65536", "Writes under way on this node; one more is refused (429)."),
+    key(
+        "write_bytes_max",
+        "67108864",
+        "Bytes of commands under way on this node. At least command_bytes_max.",
+    ),
+    key("reads_max", "65536", "Reads under way on this node; one more is refused (429)."),
+];

@@ -1,0 +1,403 @@
+//! A cluster of cores in memory. It carries their effects out with no will of its own: a test decides what is flushed,
+//! what is delivered, what is lost and who crashes. Every message and every write is checked on its way.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use raft_actor::{
+    config::Config,
+    core::{Effect, Effects, Input, Raft},
+    membership::Membership,
+    message::{AppendOutcome, Message, ReadId},
+    types::{Entry, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Role, Term, Time},
+};
+
+/// A message on the wire.
+#[derive(Clone, Debug)]
+pub(super) struct Mail {
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+    pub(super) message: Message,
+}
+
+/// What a node's disk holds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disk {
+    pub(super) hard_state: HardState,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Disk {
+    fn write(&mut self, write: &LogWrite) {
+        self.hard_state = write.hard_state.unwrap_or(self.hard_state);
+        if let Some(from) = write.truncate_from {
+            self.entries.truncate(from.0 as usize - 1);
+        }
+        if let Some(first) = write.entries.first() {
+            assert_eq!(first.id.index.0 as usize, self.entries.len() + 1, "a write leaves a gap");
+        }
+        self.entries.extend(write.entries.iter().cloned());
+    }
+
+    pub(super) fn id_at(&self, index: LogIndex) -> Option<LogId> {
+        self.entries.get((index.0 as usize).wrapping_sub(1)).map(|entry| entry.id)
+    }
+}
+
+/// A node: its core while it runs, its disk always.
+pub(super) struct Node {
+    pub(super) raft: Option<Raft>,
+    pub(super) disk: Disk,
+    /// What the log will be once all writes are flushed.
+    pub(super) log: Disk,
+    pub(super) unflushed: VecDeque<LogWrite>,
+    /// What the state machine has seen in this run.
+    pub(super) applied: Vec<Entry>,
+    /// Effects for the node's clients, in order.
+    pub(super) told: Vec<Effect>,
+    reads: BTreeMap<ReadId, usize>,
+}
+
+/// All nodes, the wire between them, and the record of what must stay true.
+pub(super) struct Cluster {
+    pub(super) nodes: BTreeMap<NodeId, Node>,
+    pub(super) wire: Vec<Mail>,
+    pub(super) now: Time,
+    pub(super) config: Config,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    base: Membership,
+    /// How many recovered entries a restarted core is given at once.
+    pub(super) tail_max: usize,
+    starts: u64,
+    leaders: BTreeMap<Term, NodeId>,
+    /// Every entry that ever was: what comes before it, and what it says.
+    known: BTreeMap<LogId, (LogId, Payload)>,
+    /// In order: each committed entry, and the term in which that was first known.
+    pub(super) committed: Vec<(LogId, Term)>,
+    pub(super) reads_served: usize,
+}
+
+/// Nodes 1 to `count` as voters.
+pub(super) fn voters(count: u64) -> Membership {
+    Membership::new((1..=count).map(|id| (NodeId(id), format!("node-{id}")))).expect("a valid membership")
+}
+
+impl Cluster {
+    pub(super) fn new(count: u64) -> Cluster {
+        Cluster::with(voters(count), Config::default(), 0)
+    }
+
+    pub(super) fn with(base: Membership, config: Config, seed: u64) -> Cluster {
+        let mut cluster = Cluster {
+            nodes: BTreeMap::new(),
+            wire: Vec::new(),
+            now: Time(1),
+            config,
+            cut: BTreeSet::new(),
+            base: base.clone(),
+            tail_max: usize::MAX,
+            starts: seed.wrapping_mul(1000),
+            leaders: BTreeMap::new(),
+            known: BTreeMap::new(),
+            committed: Vec::new(),
+            reads_served: 0,
+        };
+        for id in base.nodes() {
+            cluster.place(id, Disk::default());
+        }
+        cluster
+    }
+
+    /// Starts node `id` on what its disk holds.
+    pub(super) fn place(&mut self, id: NodeId, disk: Disk) {
+        self.starts += 1;
+        let mut state = LogState::of(disk.hard_state, disk.entries.clone());
+        let skipped = state.tail.len().saturating_sub(self.tail_max);
+        state.tail = state.tail.slice(skipped, state.tail.len());
+        for (place, entry) in disk.entries.iter().enumerate() {
+            let before = place.checked_sub(1).map_or(LogId::ZERO, |place| disk.entries[place].id);
+            self.known.entry(entry.id).or_insert((before, entry.payload.clone()));
+        }
+        let raft = Raft::new(id, &self.config, self.starts, self.now, state, self.base.clone());
+        let node = Node {
+            raft: Some(raft),
+            log: disk.clone(),
+            disk,
+            unflushed: VecDeque::new(),
+            applied: Vec::new(),
+            told: Vec::new(),
+            reads: BTreeMap::new(),
+        };
+        self.nodes.insert(id, node);
+    }
+
+    pub(super) fn raft(&self, id: u64) -> &Raft {
+        self.nodes[&NodeId(id)].raft.as_ref().expect("the node runs")
+    }
+
+    fn node(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).expect("a node of the cluster")
+    }
+
+    pub(super) fn input(&mut self, id: u64, input: Input) {
+        self.inputs(NodeId(id), vec![input]);
+    }
+
+    /// Gives a node a batch, and carries out what it wants done.
+    pub(super) fn inputs(&mut self, id: NodeId, inputs: Vec<Input>) {
+        let committed = self.committed.len();
+        let now = self.now;
+        let node = self.node(id);
+        let Some(raft) = &mut node.raft else { return };
+        for input in &inputs {
+            if let Input::Read { id } = input {
+                node.reads.insert(*id, committed);
+            }
+        }
+        let mut effects = Effects::new();
+        raft.step_all(now, inputs, &mut effects);
+        let deadline = raft.deadline();
+        assert!(deadline > now, "node {id}: the next tick is due at {deadline}, not after {now}");
+        let mut replies = Vec::new();
+        for effect in effects {
+            self.carry_out(id, effect, &mut replies);
+        }
+        self.check(id);
+        if !replies.is_empty() {
+            self.inputs(id, replies);
+        }
+    }
+
+    fn carry_out(&mut self, id: NodeId, effect: Effect, replies: &mut Vec<Input>) {
+        match effect {
+            Effect::Write(write) => self.take_write(id, write),
+            Effect::Send { to, message } => {
+                self.check_message(id, &message);
+                if !self.cut.contains(&(id, to)) {
+                    self.wire.push(Mail { from: id, to, message });
+                }
+            }
+            Effect::ReadLog { reader, first, last, bytes_max } => {
+                assert!(first <= last && bytes_max > 0);
+                let log = &self.nodes[&id].log.entries;
+                let end = last.0.min(first.0 + 2) as usize;
+                let entries = log[first.0 as usize - 1..end].to_vec().into();
+                replies.push(Input::LogRead { reader, entries });
+            }
+            Effect::Apply(entries) => {
+                let committed = self.committed.len();
+                let node = self.node(id);
+                let last = entries[entries.len() - 1].id.index;
+                assert!(last.0 as usize <= committed.max(node.applied.len() + entries.len()));
+                node.applied.extend(entries.iter().cloned());
+                replies.push(Input::Applied { index: last });
+            }
+            Effect::ReadReady { ids, read_index } => {
+                self.reads_served += ids.len();
+                let node = self.node(id);
+                for read in ids {
+                    let at_least = node.reads[&read];
+                    assert!(read_index.0 as usize >= at_least, "node {id}: {read:?} is stale");
+                    node.told.push(Effect::ReadReady { ids: vec![read], read_index });
+                }
+            }
+            effect => self.node(id).told.push(effect),
+        }
+    }
+
+    fn take_write(&mut self, id: NodeId, write: LogWrite) {
+        let node = self.node(id);
+        node.log.write(&write);
+        node.unflushed.push_back(write.clone());
+        let start = node.log.entries.len() - write.entries.len();
+        let before = start.checked_sub(1).map_or(LogId::ZERO, |place| node.log.entries[place].id);
+        let mut before = before;
+        for entry in write.entries.iter() {
+            let known = self.known.entry(entry.id).or_insert((before, entry.payload.clone()));
+            // Log Matching (Raft Figure 3): one LogId, one payload, one history.
+            assert_eq!(*known, (before, entry.payload.clone()), "{} is two entries", entry.id);
+            before = entry.id;
+        }
+    }
+
+    /// Nothing is said that a crash could take back (Raft Figure 2).
+    fn check_message(&self, id: NodeId, message: &Message) {
+        let node = &self.nodes[&id];
+        let term = message.term().expect("the core sends messages of a term");
+        match message {
+            Message::RequestVote(request) if request.pre_vote => {
+                assert!(term.0 <= node.disk.hard_state.term.0 + 1);
+            }
+            Message::RequestVoteReply(reply) if reply.pre_vote => {}
+            _ => assert!(term <= node.disk.hard_state.term, "node {id} speaks of term {term} too early"),
+        }
+        match message {
+            Message::RequestVoteReply(reply) if reply.vote_granted && !reply.pre_vote => {
+                let held = node.disk.hard_state;
+                assert!(
+                    held.term > term || held.voted_for.is_some(),
+                    "node {id}: a vote that is not flushed"
+                );
+            }
+            Message::AppendEntriesReply(reply) => {
+                if let AppendOutcome::Matched { match_index } = reply.outcome {
+                    let flushed = node.disk.entries.len() as u64;
+                    assert!(match_index.0 <= flushed, "node {id}: acked {match_index} of {flushed} flushed");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Raft Figure 3, after every step of a node.
+    fn check(&mut self, id: NodeId) {
+        let node = &self.nodes[&id];
+        let Some(raft) = &node.raft else { return };
+        assert_eq!(raft.last_log_id(), node.log.entries.last().map_or(LogId::ZERO, |entry| entry.id));
+        assert!(raft.flushed_index().0 as usize <= node.disk.entries.len());
+        if raft.role() == Role::Leader {
+            let leader = *self.leaders.entry(raft.term()).or_insert(id);
+            assert_eq!(leader, id, "Election Safety: term {} has two leaders", raft.term());
+            for (entry, term) in self.committed.iter().filter(|(_, term)| *term < raft.term()) {
+                assert_eq!(node.log.id_at(entry.index), Some(*entry), "Leader Completeness: since {term}");
+            }
+        }
+        for index in 1..=raft.commit_index().0 {
+            let entry = node.log.id_at(LogIndex(index)).expect("a committed entry is in the log");
+            match self.committed.get(index as usize - 1) {
+                Some((committed, _)) => assert_eq!(*committed, entry, "two commits at {index}"),
+                None => {
+                    let has = |node: NodeId| {
+                        self.nodes.get(&node).is_some_and(|node| node.disk.id_at(entry.index) == Some(entry))
+                    };
+                    assert!(
+                        raft.membership().has_quorum(has),
+                        "{entry} is committed, but on no quorum's disk"
+                    );
+                    self.committed.push((entry, raft.term()));
+                }
+            }
+        }
+        let is_same = |(applied, (committed, _)): (&Entry, &(LogId, Term))| applied.id == *committed;
+        assert!(node.applied.iter().zip(&self.committed).all(is_same), "State Machine Safety: node {id}");
+        assert!(node.applied.len() <= node.disk.entries.len(), "node {id} applied more than it has flushed");
+        assert!(node.applied.len() <= self.committed.len(), "node {id} applied what is not committed");
+    }
+
+    /// The oldest write of a node reaches its disk.
+    pub(super) fn flush_one(&mut self, id: NodeId) {
+        let node = self.node(id);
+        if node.raft.is_none() {
+            return;
+        }
+        if let Some(write) = node.unflushed.pop_front() {
+            node.disk.write(&write);
+            self.inputs(id, vec![Input::Flushed { sequence: write.sequence }]);
+        }
+    }
+
+    pub(super) fn flush(&mut self, id: u64) {
+        while !self.nodes[&NodeId(id)].unflushed.is_empty() {
+            self.flush_one(NodeId(id));
+        }
+    }
+
+    /// Delivers one message of the wire.
+    pub(super) fn deliver(&mut self, place: usize) {
+        let mail = self.wire.remove(place);
+        if !self.cut.contains(&(mail.from, mail.to)) && self.nodes.contains_key(&mail.to) {
+            self.inputs(mail.to, vec![Input::Receive { from: mail.from, message: mail.message }]);
+        }
+    }
+
+    /// Flushes and delivers, in order, until nothing is left to do.
+    pub(super) fn settle(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for _ in 0..100_000 {
+            for id in &ids {
+                self.flush_one(*id);
+            }
+            let is_flushed = self.nodes.values().all(|node| node.unflushed.is_empty() || node.raft.is_none());
+            if self.wire.is_empty() {
+                if is_flushed {
+                    return;
+                }
+                continue;
+            }
+            self.deliver(0);
+        }
+        panic!("the cluster does not come to rest");
+    }
+
+    /// Lets time pass; every tick comes when it is due.
+    pub(super) fn pass(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while let Some((due, id)) = self.next_deadline().filter(|(due, _)| *due <= end) {
+            self.now = self.now.max(due);
+            self.inputs(id, vec![Input::Tick]);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<(Time, NodeId)> {
+        let running = self.nodes.iter().filter_map(|(id, node)| Some((node.raft.as_ref()?.deadline(), *id)));
+        running.min()
+    }
+
+    /// Node `id` campaigns and wins.
+    pub(super) fn elect(&mut self, id: u64) {
+        self.input(id, Input::Campaign);
+        self.settle();
+        assert_eq!(self.raft(id).role(), Role::Leader);
+    }
+
+    pub(super) fn propose(&mut self, id: u64, command: &str) {
+        self.input(id, Input::Propose { commands: vec![Bytes::from(command.to_owned())] });
+    }
+
+    /// The leader of the highest term.
+    pub(super) fn leader(&self) -> Option<NodeId> {
+        let running = self.nodes.values().filter_map(|node| node.raft.as_ref());
+        let leaders = running.filter(|raft| raft.role() == Role::Leader);
+        leaders.max_by_key(|raft| raft.term()).map(Raft::id)
+    }
+
+    /// Cuts the links between two nodes, both ways.
+    pub(super) fn cut(&mut self, one: u64, other: u64) {
+        self.cut.insert((NodeId(one), NodeId(other)));
+        self.cut.insert((NodeId(other), NodeId(one)));
+    }
+
+    pub(super) fn isolate(&mut self, id: u64) {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().filter(|other| other.0 != id).collect();
+        for other in ids {
+            self.cut(id, other.0);
+        }
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    /// The node stops at once; what was not flushed is lost.
+    pub(super) fn crash(&mut self, id: u64) {
+        let node = self.node(NodeId(id));
+        node.raft = None;
+        node.unflushed.clear();
+        node.log = node.disk.clone();
+        self.wire.retain(|mail| mail.to.0 != id);
+    }
+
+    pub(super) fn restart(&mut self, id: u64) {
+        let disk = self.nodes[&NodeId(id)].disk.clone();
+        self.place(NodeId(id), disk);
+    }
+
+    pub(super) fn told(&mut self, id: u64) -> Vec<Effect> {
+        std::mem::take(&mut self.node(NodeId(id)).told)
+    }
+}

@@ -1,0 +1,200 @@
+//! Random schedules: messages lost, doubled and reordered, nodes crashed with writes unflushed, networks parted. The cluster
+//! checks Raft Figure 3 after every step (see `cluster.rs`); this drives it, and counts what has happened.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use raft_actor::{
+    config::Config,
+    core::Input,
+    message::ReadId,
+    types::{NodeId, Role, Term},
+};
+
+use super::cluster::{Cluster, voters};
+
+const SEEDS: u64 = 320;
+const STEPS: usize = 700;
+
+#[derive(Debug, Default)]
+struct Counts {
+    elections: u64,
+    commits: usize,
+    crashes: usize,
+    partitions: usize,
+    doubled: usize,
+    lost: usize,
+    reads: usize,
+    transfers: usize,
+}
+
+fn config(random: &mut Rng) -> Config {
+    let mut config = Config::default();
+    config.append_entries_max = random.u64(1..8);
+    config.inflight_max = random.u64(1..5);
+    config.cache_bytes_max = random.u64(0..400);
+    config
+}
+
+struct Run {
+    cluster: Cluster,
+    random: Rng,
+    size: u64,
+    sequence: u64,
+    counts: Counts,
+}
+
+impl Run {
+    fn any(&mut self) -> u64 {
+        self.random.u64(1..=self.size)
+    }
+
+    fn step(&mut self) {
+        let id = self.any();
+        match self.random.u32(0..100) {
+            0..40 => self.deliver(),
+            40..68 => self.cluster.flush_one(NodeId(id)),
+            68..80 => self.tick(),
+            80..90 => self.client(),
+            90 => self.crash(id),
+            91..93 => {
+                if self.cluster.nodes[&NodeId(id)].raft.is_none() {
+                    self.cluster.restart(id);
+                }
+            }
+            93 => {
+                let other = self.any();
+                if other != id {
+                    self.cluster.cut(id, other);
+                    self.counts.partitions += 1;
+                }
+            }
+            94 => self.cluster.heal(),
+            95 => self.cluster.input(id, Input::Campaign),
+            96 => {
+                let peer = NodeId(self.any());
+                self.cluster.input(id, Input::Unreachable { peer });
+            }
+            97 => {
+                if let Some(leader) = self.cluster.leader() {
+                    self.counts.transfers += 1;
+                    self.cluster.input(leader.0, Input::Transfer { to: None });
+                }
+            }
+            _ => self.read(id),
+        }
+    }
+
+    fn deliver(&mut self) {
+        let waiting = self.cluster.wire.len();
+        if waiting == 0 {
+            return;
+        }
+        // Mostly in order, at times not.
+        let place = if self.random.u32(0..4) == 0 { self.random.usize(0..waiting) } else { 0 };
+        match self.random.u32(0..20) {
+            0 => {
+                self.cluster.wire.remove(place);
+                self.counts.lost += 1;
+            }
+            1 => {
+                let twin = self.cluster.wire[place].clone();
+                self.cluster.wire.push(twin);
+                self.counts.doubled += 1;
+                self.cluster.deliver(place);
+            }
+            _ => self.cluster.deliver(place),
+        }
+    }
+
+    fn tick(&mut self) {
+        if self.random.bool() {
+            self.cluster.now = self.cluster.now.after(Duration::from_millis(self.random.u64(1..20)));
+        }
+        if let Some((due, id)) = self.cluster.next_deadline() {
+            self.cluster.now = self.cluster.now.max(due);
+            self.cluster.inputs(id, vec![Input::Tick]);
+        }
+    }
+
+    /// A few commands, often as one batch, to any node: most refuse.
+    fn client(&mut self) {
+        let id =
+            self.cluster.leader().filter(|_| self.random.u32(0..5) > 0).map_or_else(|| self.any(), |it| it.0);
+        let inputs = (0..self.random.u32(1..4)).map(|_| {
+            self.sequence += 1;
+            Input::Propose { commands: vec![self.sequence.to_string().into()] }
+        });
+        let inputs = inputs.collect();
+        self.cluster.inputs(NodeId(id), inputs);
+    }
+
+    fn read(&mut self, id: u64) {
+        self.sequence += 1;
+        self.cluster.input(id, Input::Read { id: ReadId(self.sequence) });
+    }
+
+    fn crash(&mut self, id: u64) {
+        if self.cluster.nodes[&NodeId(id)].raft.is_some() {
+            self.cluster.crash(id);
+            self.counts.crashes += 1;
+        }
+    }
+
+    /// When all is well again, the cluster goes on, and everyone gets everything.
+    fn recover(&mut self) {
+        self.cluster.heal();
+        for id in 1..=self.size {
+            if self.cluster.nodes[&NodeId(id)].raft.is_none() {
+                self.cluster.restart(id);
+            }
+        }
+        self.cluster.settle();
+        self.cluster.pass(Duration::from_secs(5));
+        let leader = self.cluster.leader().expect("a healed cluster has a leader").0;
+        let before = self.cluster.committed.len();
+        self.cluster.propose(leader, "last");
+        self.cluster.settle();
+        self.cluster.pass(Duration::from_millis(500));
+        let committed = self.cluster.committed.len();
+        assert_eq!(committed, before + 1, "the last command is committed");
+        for node in self.cluster.nodes.values() {
+            assert_eq!(node.applied.len(), committed, "every node applies everything");
+        }
+    }
+}
+
+#[test]
+fn no_random_schedule_breaks_the_five_properties_of_figure_3() {
+    let mut total = Counts::default();
+    for seed in 0..SEEDS {
+        let mut random = Rng::with_seed(seed);
+        let size = [1, 2, 3, 3, 3, 4, 5, 5][random.usize(0..8)];
+        let config = config(&mut random);
+        let mut cluster = Cluster::with(voters(size), config, seed);
+        cluster.tail_max = random.usize(0..6);
+        let mut run = Run { cluster, random, size, sequence: 0, counts: Counts::default() };
+        for _ in 0..STEPS {
+            run.step();
+        }
+        run.recover();
+        let terms = run.cluster.nodes.values().filter_map(|node| node.raft.as_ref()).map(|raft| raft.term());
+        total.elections += terms.max().unwrap_or(Term(0)).0;
+        total.commits += run.cluster.committed.len();
+        total.crashes += run.counts.crashes;
+        total.partitions += run.counts.partitions;
+        total.doubled += run.counts.doubled;
+        total.lost += run.counts.lost;
+        total.transfers += run.counts.transfers;
+        total.reads += run.cluster.reads_served;
+        let leaders = run.cluster.nodes.values().filter_map(|node| node.raft.as_ref());
+        assert_eq!(leaders.filter(|raft| raft.role() == Role::Leader).count(), 1, "seed {seed}");
+    }
+    println!("{SEEDS} seeds of {STEPS} steps: {total:?}");
+    assert!(total.elections > SEEDS * 2, "vacuous: {total:?}");
+    assert!(total.commits as u64 > SEEDS * 15, "vacuous: {total:?}");
+    assert!(total.crashes as u64 > SEEDS * 2, "vacuous: {total:?}");
+    assert!(total.partitions as u64 > SEEDS, "vacuous: {total:?}");
+    assert!(total.doubled > 1000 && total.lost > 1000 && total.transfers > 200, "vacuous: {total:?}");
+    assert!(total.reads as u64 > SEEDS, "vacuous: {total:?}");
+}

@@ -1,0 +1,317 @@
+//! The record on the disk. One frame is one group of writes under one flush, and is read back whole or not at all.
+//!
+//! A frame is a header of 128 bytes, a descriptor an entry, the payloads, and padding up to a whole block. The header's checksum
+//! covers its place (segment and offset), so a frame that a disk has put somewhere else is not a frame there. The
+//! descriptors have a checksum in the header, and each payload has one in its descriptor, over the entry's
+//! identity too.
+//!
+//! No sector of a frame is ever all zeros: where a payload would make one so, the body is scrambled. A segment is
+//! zeroed before it is used, so a sector of zeros within a frame says that this sector never reached
+//! the disk, and that is how a torn frame is told from a damaged one.
+
+use bytes::Bytes;
+use raft_actor::types::{Entries, Entry, LogId, LogIndex, Payload, Term};
+
+use crate::layout::{SECTOR_BYTES, whole_blocks};
+
+pub(crate) const HEADER_BYTES: usize = 128;
+pub(crate) const DESCRIPTOR_BYTES: usize = 24;
+/// More than this in one write is refused: nothing legitimate comes near, and lengths stay far from overflow.
+pub(crate) const BODY_BYTES_MAX: u64 = 1 << 30;
+const MAGIC: u32 = 0x5246_4c47;
+const VERSION: u16 = 1;
+const PADDING: u8 = 0xa5;
+
+/// What a frame does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Entries right after the last.
+    Append = 1,
+    /// Forgets all from `first_index` on, then appends.
+    TruncateAppend = 2,
+    /// Nothing of its own: proves that what came before was flushed, and carries what was purged.
+    Mark = 3,
+    /// Closes a segment and names the next. Stands in the segment's last block only.
+    Seal = 4,
+}
+
+/// Where a frame stands, part of its checksum.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) salt: u32,
+    pub(crate) segment_id: u64,
+    pub(crate) offset: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FrameHeader {
+    /// 1, 2, 3 ... through all segments; a seal repeats the last one's.
+    pub(crate) seq: u64,
+    /// The highest `seq` whose flush had returned when this was built.
+    pub(crate) durable_seq: u64,
+    pub(crate) first_index: LogIndex,
+    /// The term of the entry before `first_index`.
+    pub(crate) prev_term: Term,
+    pub(crate) entries: u32,
+    pub(crate) descriptors_crc: u32,
+    pub(crate) payload_bytes: u64,
+    pub(crate) kind: Kind,
+    pub(crate) group: u32,
+    /// The highest number of a hard state whose flush had returned.
+    pub(crate) hard_state_seq: u64,
+    pub(crate) purged: LogId,
+    /// Nonzero where the body is scrambled.
+    pub(crate) scramble_key: u64,
+    /// Of a seal: where the segment's valid frames end.
+    pub(crate) valid_length: u64,
+    /// Of a seal: the segment that follows.
+    pub(crate) next_segment_id: u64,
+}
+
+impl FrameHeader {
+    pub(crate) fn body_bytes(&self) -> u64 {
+        u64::from(self.entries) * DESCRIPTOR_BYTES as u64 + self.payload_bytes
+    }
+
+    /// The whole blocks that the frame takes.
+    pub(crate) fn extent(&self) -> u64 {
+        whole_blocks(HEADER_BYTES as u64 + self.body_bytes())
+    }
+
+    fn encode(&self, place: Place) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(0, &(MAGIC ^ place.salt).to_le_bytes());
+        put(8, &self.seq.to_le_bytes());
+        put(16, &self.durable_seq.to_le_bytes());
+        put(24, &self.first_index.0.to_le_bytes());
+        put(32, &self.prev_term.0.to_le_bytes());
+        put(40, &self.entries.to_le_bytes());
+        put(44, &self.descriptors_crc.to_le_bytes());
+        put(48, &self.payload_bytes.to_le_bytes());
+        put(56, &[self.kind as u8, 0]);
+        put(58, &VERSION.to_le_bytes());
+        put(60, &self.group.to_le_bytes());
+        put(64, &self.hard_state_seq.to_le_bytes());
+        put(72, &self.purged.index.0.to_le_bytes());
+        put(80, &self.purged.term.0.to_le_bytes());
+        put(88, &self.scramble_key.to_le_bytes());
+        put(96, &self.valid_length.to_le_bytes());
+        put(104, &self.next_segment_id.to_le_bytes());
+        let crc = header_crc(&bytes, place);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// The header at the front of `bytes`, if there is a whole one that belongs to this place.
+    pub(crate) fn decode(bytes: &[u8], place: Place) -> Option<FrameHeader> {
+        let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
+        if u32_at(bytes, 0) != MAGIC ^ place.salt
+            || u32_at(bytes, 4) != header_crc(bytes, place)
+            || bytes[58..60] != VERSION.to_le_bytes()
+        {
+            return None;
+        }
+        let header = FrameHeader {
+            seq: u64_at(bytes, 8),
+            durable_seq: u64_at(bytes, 16),
+            first_index: LogIndex(u64_at(bytes, 24)),
+            prev_term: Term(u64_at(bytes, 32)),
+            entries: u32_at(bytes, 40),
+            descriptors_crc: u32_at(bytes, 44),
+            payload_bytes: u64_at(bytes, 48),
+            kind: match bytes[56] {
+                1 => Kind::Append,
+                2 => Kind::TruncateAppend,
+                3 => Kind::Mark,
+                4 => Kind::Seal,
+                _ => return None,
+            },
+            group: u32_at(bytes, 60),
+            hard_state_seq: u64_at(bytes, 64),
+            purged: LogId::new(Term(u64_at(bytes, 80)), LogIndex(u64_at(bytes, 72))),
+            scramble_key: u64_at(bytes, 88),
+            valid_length: u64_at(bytes, 96),
+            next_segment_id: u64_at(bytes, 104),
+        };
+        (header.payload_bytes <= BODY_BYTES_MAX && header.body_bytes() <= BODY_BYTES_MAX).then_some(header)
+    }
+}
+
+fn header_crc(bytes: &[u8; HEADER_BYTES], place: Place) -> u32 {
+    let crc = crc32c::crc32c(&place.segment_id.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc, &place.offset.to_le_bytes());
+    crc32c::crc32c_append(crc, &bytes[8..])
+}
+
+/// Builds the frame of `header` and `runs` of entries in `buffer`, whole blocks long. Counts and checksums are filled in.
+pub(crate) fn encode_frame(buffer: &mut Vec<u8>, place: Place, mut header: FrameHeader, runs: &[Entries]) {
+    let count: usize = runs.iter().map(|run| run.len()).sum();
+    let payloads_at = HEADER_BYTES + count * DESCRIPTOR_BYTES;
+    buffer.clear();
+    buffer.resize(payloads_at, 0);
+    for (number, entry) in runs.iter().flat_map(|run| run.iter()).enumerate() {
+        let start = buffer.len();
+        let kind = put_payload(buffer, &entry.payload);
+        let length = buffer.len() - start;
+        let crc = entry_crc(entry.id, kind, &buffer[start..]);
+        buffer.resize(buffer.len().next_multiple_of(8), 0);
+        let at = HEADER_BYTES + number * DESCRIPTOR_BYTES;
+        let descriptor = &mut buffer[at..at + DESCRIPTOR_BYTES];
+        descriptor[0..4].copy_from_slice(&(length as u32).to_le_bytes());
+        descriptor[4..8].copy_from_slice(&crc.to_le_bytes());
+        descriptor[8..16].copy_from_slice(&entry.id.term.0.to_le_bytes());
+        descriptor[16] = kind;
+    }
+    header.entries = count as u32;
+    header.payload_bytes = (buffer.len() - payloads_at) as u64;
+    header.descriptors_crc = crc32c::crc32c(&buffer[HEADER_BYTES..payloads_at]);
+    header.scramble_key = 0;
+    let body_end = buffer.len();
+    buffer.resize(header.extent() as usize, PADDING);
+    // The header is put in last; until then its place must not look like an empty sector.
+    buffer[0] = PADDING;
+    while buffer.chunks(SECTOR_BYTES).any(is_zero) {
+        scramble(&mut buffer[HEADER_BYTES..body_end], header.scramble_key, 0);
+        header.scramble_key += 1;
+        scramble(&mut buffer[HEADER_BYTES..body_end], header.scramble_key, 0);
+    }
+    buffer[..HEADER_BYTES].copy_from_slice(&header.encode(place));
+}
+
+fn put_payload(buffer: &mut Vec<u8>, payload: &Payload) -> u8 {
+    match payload {
+        Payload::Noop => 0,
+        Payload::Command(command) => {
+            buffer.extend_from_slice(command);
+            1
+        }
+        Payload::Membership(membership) => {
+            let bytes = postcard::to_allocvec(membership)
+                .expect("a membership is sets and strings, which postcard always encodes");
+            buffer.extend_from_slice(&bytes);
+            2
+        }
+    }
+}
+
+fn entry_crc(id: LogId, kind: u8, payload: &[u8]) -> u32 {
+    let mut identity = [0; 17];
+    identity[..8].copy_from_slice(&id.index.0.to_le_bytes());
+    identity[8..16].copy_from_slice(&id.term.0.to_le_bytes());
+    identity[16] = kind;
+    crc32c::crc32c_append(crc32c::crc32c(&identity), payload)
+}
+
+/// Where an entry's payload is, and what it must be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Descriptor {
+    pub(crate) id: LogId,
+    kind: u8,
+    length: u32,
+    crc: u32,
+    /// Where the payload begins, counted from the first payload.
+    pub(crate) start: u64,
+}
+
+impl Descriptor {
+    pub(crate) fn size_bytes(&self) -> u64 {
+        32 + if self.kind == 1 { u64::from(self.length) } else { 0 }
+    }
+
+    /// Where the next payload begins.
+    pub(crate) fn end(&self) -> u64 {
+        self.start + u64::from(self.length).next_multiple_of(8)
+    }
+
+    /// The entry, whose payload begins `at` bytes into `bytes`.
+    pub(crate) fn entry(&self, bytes: &Bytes, at: u64) -> Result<Entry, String> {
+        let at = at as usize;
+        let end = at + self.length as usize;
+        if end > bytes.len() {
+            return Err(format!("entry {} reaches beyond its frame", self.id));
+        }
+        let payload = bytes.slice(at..end);
+        if entry_crc(self.id, self.kind, &payload) != self.crc {
+            return Err(format!("entry {} does not match its checksum", self.id));
+        }
+        let payload = match self.kind {
+            0 => Payload::Noop,
+            1 => Payload::Command(payload),
+            2 => Payload::Membership(
+                postcard::from_bytes(&payload)
+                    .map_err(|error| format!("entry {} holds no membership: {error}", self.id))?,
+            ),
+            kind => return Err(format!("entry {} is of the unknown kind {kind}", self.id)),
+        };
+        Ok(Entry::new(self.id, payload))
+    }
+}
+
+/// Reads the descriptors of a frame, which must be `bytes` exactly (not scrambled any more).
+pub(crate) fn descriptors(header: &FrameHeader, bytes: &[u8]) -> Result<Vec<Descriptor>, String> {
+    if crc32c::crc32c(bytes) != header.descriptors_crc {
+        return Err("the descriptors do not match their checksum".to_owned());
+    }
+    let mut start = 0;
+    let mut all = Vec::with_capacity(header.entries as usize);
+    for (number, bytes) in bytes.chunks_exact(DESCRIPTOR_BYTES).enumerate() {
+        let index = header.first_index.0.saturating_add(number as u64);
+        let id = LogId::new(Term(u64_at(bytes, 8)), LogIndex(index));
+        let descriptor =
+            Descriptor { id, kind: bytes[16], length: u32_at(bytes, 0), crc: u32_at(bytes, 4), start };
+        start = descriptor.end();
+        all.push(descriptor);
+    }
+    if start != header.payload_bytes {
+        return Err("the payloads' lengths do not add up".to_owned());
+    }
+    Ok(all)
+}
+
+/// Reads all entries of a frame from its whole extent.
+pub(crate) fn decode_entries(header: &FrameHeader, mut frame: Vec<u8>) -> Result<Vec<Entry>, String> {
+    let payloads_at = HEADER_BYTES + header.entries as usize * DESCRIPTOR_BYTES;
+    let body_end = HEADER_BYTES + header.body_bytes() as usize;
+    if frame[body_end..].iter().any(|byte| *byte != PADDING) {
+        return Err("the padding is not what was written".to_owned());
+    }
+    scramble(&mut frame[HEADER_BYTES..body_end], header.scramble_key, 0);
+    let descriptors = descriptors(header, &frame[HEADER_BYTES..payloads_at])?;
+    let bytes = Bytes::from(frame);
+    descriptors
+        .iter()
+        .map(|descriptor| descriptor.entry(&bytes, payloads_at as u64 + descriptor.start))
+        .collect()
+}
+
+/// Scrambles, or unscrambles, the part of a body that begins `from` bytes into it. Key 0 leaves it alone.
+pub(crate) fn scramble(body: &mut [u8], key: u64, from: u64) {
+    if key == 0 {
+        return;
+    }
+    debug_assert!(from.is_multiple_of(8), "bodies are made of words of 8 bytes");
+    for (number, word) in body.chunks_mut(8).enumerate() {
+        let position = from / 8 + number as u64 + 1;
+        // The mixing function of splitmix64: each word's key can be had without those before it.
+        let mut mixed = key.wrapping_add(position.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        for (byte, mask) in word.iter_mut().zip(mixed.to_le_bytes()) {
+            *byte ^= mask;
+        }
+    }
+}
+
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
+}
+
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes are four bytes"))
+}
+
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes are eight bytes"))
+}

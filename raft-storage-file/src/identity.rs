@@ -1,0 +1,146 @@
+//! Whose folder this is: META, written before anything else and checked before anything is believed.
+
+use std::path::Path;
+
+use raft_actor::{
+    storage::StorageError,
+    types::{ClusterId, NodeId},
+};
+
+use crate::{
+    disk::Disk,
+    error::{ADVICE, corrupt, io_error},
+    frame::{is_zero, u32_at, u64_at},
+    layout::{FORMAT_MAJOR, FORMAT_MINOR, Layout},
+};
+
+const MAGIC: u32 = 0x544d_5246;
+const COPY_BYTES: usize = 4096;
+const RECORD_BYTES: usize = 64;
+
+/// The node that a folder belongs to. Never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster_id: ClusterId,
+    /// The node.
+    pub node_id: NodeId,
+}
+
+/// What META says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta {
+    pub(crate) identity: Identity,
+    /// Random, made with the folder: every file of the store carries it, so files of two stores cannot be mixed.
+    pub(crate) incarnation: u128,
+    /// Whether the rest of the folder was ever complete. Before that nothing can have been acknowledged.
+    pub(crate) formed: bool,
+}
+
+impl Meta {
+    /// Reads META; `None` where there is none.
+    pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Meta>, StorageError> {
+        let path = layout.meta();
+        let names = disk.list(layout.folder()).map_err(io_error("list", layout.folder()))?;
+        if !names.iter().any(|name| name == "META") {
+            return refuse_what_is_not_ours(layout.folder(), &names).map(|()| None);
+        }
+        let file = disk.open(&path).map_err(io_error("open", &path))?;
+        file.sync_data().map_err(io_error("flush", &path))?;
+        let size = file.size().map_err(io_error("look at", &path))?;
+        if size != 2 * COPY_BYTES as u64 {
+            let detail = format!("META is {size} bytes long instead of {}; {ADVICE}", 2 * COPY_BYTES);
+            return Err(corrupt(&path, size.min(2 * COPY_BYTES as u64), detail));
+        }
+        let mut bytes = vec![0; 2 * COPY_BYTES];
+        file.read_at(0, &mut bytes).map_err(io_error("read", &path))?;
+        let (first, second) = bytes.split_at(COPY_BYTES);
+        match (decode(first)?, decode(second)?) {
+            (None, None) => Err(corrupt(&path, 0, format!("neither copy of META can be read; {ADVICE}"))),
+            (Some(one), Some(other)) if one != other => {
+                Err(corrupt(&path, COPY_BYTES as u64, format!("the copies of META differ; {ADVICE}")))
+            }
+            (Some(meta), Some(_)) => Ok(Some(meta)),
+            (Some(meta), None) | (None, Some(meta)) => {
+                tracing::warn!(path = %path.display(), "a copy of META could not be read and is written anew");
+                meta.write(disk, layout)?;
+                Ok(Some(meta))
+            }
+        }
+    }
+
+    /// Writes META beside the old one, flushes it, and puts it in the old one's place.
+    pub(crate) fn write(&self, disk: &dyn Disk, layout: &Layout) -> Result<(), StorageError> {
+        let temporary = layout.meta_temporary();
+        let file = disk.create(&temporary).map_err(io_error("create", &temporary))?;
+        file.write_at(0, &self.encode().repeat(2)).map_err(io_error("write", &temporary))?;
+        file.sync_data().map_err(io_error("flush", &temporary))?;
+        disk.rename(&temporary, &layout.meta()).map_err(io_error("rename", &temporary))?;
+        disk.sync_folder(layout.folder()).map_err(io_error("flush folder", layout.folder()))
+    }
+
+    /// Refuses a folder of another node or another cluster.
+    pub(crate) fn check(&self, wanted: Identity, folder: &Path) -> Result<(), StorageError> {
+        if self.identity == wanted {
+            return Ok(());
+        }
+        Err(StorageError::Refused(format!(
+            "the folder {} belongs to node {} of cluster {}, but node {} of cluster {} wants to open it; \
+             give each node a folder of its own",
+            folder.display(),
+            self.identity.node_id,
+            self.identity.cluster_id,
+            wanted.node_id,
+            wanted.cluster_id,
+        )))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; COPY_BYTES];
+        let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+        put(0, &MAGIC.to_le_bytes());
+        put(8, &FORMAT_MAJOR.to_le_bytes());
+        put(10, &FORMAT_MINOR.to_le_bytes());
+        put(12, &u32::from(self.formed).to_le_bytes());
+        put(16, &self.incarnation.to_le_bytes());
+        put(32, &self.identity.cluster_id.0.to_le_bytes());
+        put(40, &self.identity.node_id.0.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[8..RECORD_BYTES]);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<Option<Meta>, StorageError> {
+    if u32_at(bytes, 0) != MAGIC
+        || u32_at(bytes, 4) != crc32c::crc32c(&bytes[8..RECORD_BYTES])
+        || !is_zero(&bytes[RECORD_BYTES..])
+    {
+        return Ok(None);
+    }
+    let major = u16::from_le_bytes([bytes[8], bytes[9]]);
+    if major != FORMAT_MAJOR {
+        return Err(StorageError::Refused(format!(
+            "the folder is of format {major} and this program reads format {FORMAT_MAJOR}; use the program that wrote it"
+        )));
+    }
+    let mut incarnation = [0; 16];
+    incarnation.copy_from_slice(&bytes[16..32]);
+    Ok(Some(Meta {
+        identity: Identity { cluster_id: ClusterId(u64_at(bytes, 32)), node_id: NodeId(u64_at(bytes, 40)) },
+        incarnation: u128::from_le_bytes(incarnation),
+        formed: u32_at(bytes, 12) != 0,
+    }))
+}
+
+/// A folder without META is new only if nothing is in it but what opening itself puts there.
+fn refuse_what_is_not_ours(folder: &Path, names: &[String]) -> Result<(), StorageError> {
+    match names.iter().find(|name| !["LOCK", "META.tmp"].contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(StorageError::Refused(format!(
+            "the folder {} has no META but is not empty (it holds {name}); name an empty folder for a new node, \
+             or restore META if this was a node's folder",
+            folder.display()
+        ))),
+    }
+}

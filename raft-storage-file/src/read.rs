@@ -1,0 +1,105 @@
+//! Entries read back from the disk, each checked against its checksum on every read.
+
+use bytes::Bytes;
+use raft_actor::{
+    storage::StorageError,
+    types::{Entries, Entry, LogIndex},
+};
+
+use crate::{
+    frame::{DESCRIPTOR_BYTES, FrameHeader, HEADER_BYTES, descriptors, scramble},
+    layout::BLOCK_BYTES,
+    replay::FrameAt,
+    segment::Segment,
+    store::Store,
+};
+
+struct Wanted {
+    first: LogIndex,
+    last: LogIndex,
+    bytes_left: u64,
+    entries: Vec<Entry>,
+    full: bool,
+}
+
+impl Store {
+    /// Entries from `first` on: up to `last`, or as many as fit, but at least one.
+    pub(crate) fn read(
+        &self,
+        first: LogIndex,
+        last: LogIndex,
+        bytes_max: u64,
+    ) -> Result<Entries, StorageError> {
+        let (purged, end) = (self.picture.purged, self.picture.last);
+        if first <= purged.index || first > last || last > end.index {
+            let sentence = format!("read of {first} to {last}; the log goes from after {purged} to {end}");
+            return Err(StorageError::Contract(sentence));
+        }
+        let mut wanted = Wanted { first, last, bytes_left: bytes_max, entries: Vec::new(), full: false };
+        let position = self.picture.frames.partition_point(|frame| frame.last() < first);
+        for frame in self.picture.frames.range(position..) {
+            if wanted.full || frame.first > last {
+                break;
+            }
+            let place = self.segments.binary_search_by_key(&frame.segment_id, |segment| segment.header.id);
+            let place = place.expect("a segment is removed only after the last frame in it is forgotten");
+            read_frame(&self.segments[place], frame, &mut wanted)?;
+        }
+        Ok(wanted.entries.into())
+    }
+}
+
+fn read_frame(segment: &Segment, frame: &FrameAt, wanted: &mut Wanted) -> Result<(), StorageError> {
+    let damaged = |detail: String| {
+        let detail = format!("{detail}, in the frame of entries {} to {}", frame.first, frame.last());
+        segment.corrupt(frame.offset, detail)
+    };
+    let block = segment.read(frame.offset, BLOCK_BYTES)?;
+    let header = FrameHeader::decode(&block, segment.place(frame.offset))
+        .filter(|header| header.first_index == frame.first)
+        .ok_or_else(|| damaged("the header does not match its checksum".to_owned()))?;
+    let body = Body { segment, frame, block, key: header.scramble_key };
+    let payloads_at = u64::from(header.entries) * DESCRIPTOR_BYTES as u64;
+    let all = descriptors(&header, &body.part(0, payloads_at)?).map_err(damaged)?;
+    let skipped = wanted.first.0.saturating_sub(frame.first.0) as usize;
+    let mut chosen = 0;
+    for descriptor in all[..frame.count as usize].iter().skip(skipped) {
+        let size = descriptor.size_bytes();
+        let is_first = wanted.entries.is_empty() && chosen == 0;
+        if descriptor.id.index > wanted.last || (size > wanted.bytes_left && !is_first) {
+            wanted.full = true;
+            break;
+        }
+        wanted.bytes_left = wanted.bytes_left.saturating_sub(size);
+        chosen += 1;
+    }
+    let chosen = &all[skipped..skipped + chosen];
+    if let (Some(one), Some(other)) = (chosen.first(), chosen.last()) {
+        let bytes = Bytes::from(body.part(payloads_at + one.start, payloads_at + other.end())?);
+        for descriptor in chosen {
+            let entry = descriptor.entry(&bytes, descriptor.start - one.start).map_err(damaged)?;
+            wanted.entries.push(entry);
+        }
+    }
+    Ok(())
+}
+
+/// The body of a frame, of which the first block has been read.
+struct Body<'a> {
+    segment: &'a Segment,
+    frame: &'a FrameAt,
+    block: Vec<u8>,
+    key: u64,
+}
+
+impl Body<'_> {
+    fn part(&self, from: u64, to: u64) -> Result<Vec<u8>, StorageError> {
+        let (start, end) = (HEADER_BYTES as u64 + from, HEADER_BYTES as u64 + to);
+        let mut part = match self.block.get(start as usize..end as usize) {
+            Some(part) => part.to_vec(),
+            None => self.segment.read(self.frame.offset + start, to - from)?,
+        };
+        scramble(&mut part, self.key, from);
+        Ok(part)
+    }
+}

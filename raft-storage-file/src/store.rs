@@ -1,0 +1,322 @@
+//! The work of one open folder: validate, write, flush, remember; read back; purge. Runs on the writer's thread only.
+//!
+//! Groups are written one after another, each after the flush of the one before. So at most one frame can be torn by a
+//! crash, and any later frame proves that those before it were flushed.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use raft_actor::{
+    storage::StorageError,
+    types::{Entries, HardState, LogId, LogIndex, LogWrite, Term},
+};
+
+use crate::{
+    Options,
+    disk::{Disk, Lock},
+    error::io_error,
+    frame::{FrameHeader, Kind, encode_frame},
+    hard_state::HardStateFile,
+    layout::{BLOCK_BYTES, Layout, whole_blocks},
+    plan::Plan,
+    replay::{FrameAt, Picture},
+    segment::{Segment, SegmentHeader, Spare},
+};
+
+const SEGMENT_BYTES_MIN: u64 = 16 << 10;
+const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
+
+/// An open folder.
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) base: Base,
+    pub(crate) hard_state: HardStateFile,
+    pub(crate) picture: Picture,
+    pub(crate) segments: VecDeque<Segment>,
+    /// The last frame that was written and flushed.
+    pub(crate) last_seq: u64,
+    /// Whether something was acknowledged since the last mark.
+    unmarked: bool,
+    buffer: Vec<u8>,
+    spares: Spares,
+    /// Last, so that the folder is free only when all else is closed.
+    _lock: Lock,
+}
+
+/// What every part of a store needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) layout: Layout,
+    pub(crate) options: Options,
+    pub(crate) incarnation: u128,
+}
+
+impl Base {
+    /// A random number that is part of every frame of a segment, so that what a disk or a file system
+    /// brings back from an older file is not taken for one of its frames.
+    pub(crate) fn salt(&self, segment_id: u64) -> u32 {
+        match self.options.seed {
+            Some(seed) => fastrand::Rng::with_seed(seed ^ segment_id).u32(..),
+            None => fastrand::u32(..),
+        }
+    }
+
+    /// The size of the segment of this id, where nothing larger is needed.
+    pub(crate) fn capacity(&self, segment_id: u64) -> u64 {
+        let growing = FIRST_SEGMENT_BYTES << (2 * segment_id.saturating_sub(1)).min(20);
+        whole_blocks(self.options.segment_bytes.max(SEGMENT_BYTES_MIN).min(growing))
+    }
+
+    /// Makes a file ready, here and now.
+    pub(crate) fn make_spare(&self, number: u64, capacity: u64, zeroed: bool) -> Result<Spare, StorageError> {
+        let path = self.layout.spare(number);
+        let spare = Spare::make(&*self.disk, &path, capacity, zeroed, || false)?;
+        Ok(spare.expect("only a cancelled spare is not made, and this one is not cancelled"))
+    }
+}
+
+impl Store {
+    pub(crate) fn new(
+        base: Base,
+        lock: Lock,
+        hard_state: HardStateFile,
+        picture: Picture,
+        segments: VecDeque<Segment>,
+        last_seq: u64,
+    ) -> Store {
+        let spares = Spares::new(base.clone());
+        let (unmarked, buffer) = (false, Vec::new());
+        Store { base, hard_state, picture, segments, last_seq, unmarked, buffer, spares, _lock: lock }
+    }
+
+    /// One group: all of it under one flush, after the flush of the hard state where there is one.
+    pub(crate) fn write(&mut self, writes: &[LogWrite]) -> Result<(), StorageError> {
+        let plan = Plan::of(&self.picture, self.hard_state.newest.hard_state, writes)?;
+        if let Some(hard_state) = plan.hard_state {
+            self.write_hard_state(hard_state)?;
+        }
+        if plan.truncate_from.is_none() && plan.runs.is_empty() {
+            return Ok(());
+        }
+        let kind = if plan.truncate_from.is_some() { Kind::TruncateAppend } else { Kind::Append };
+        let first = plan.truncate_from.unwrap_or(self.picture.last.index.next());
+        let prev_term = self.picture.term_of(first.previous()).unwrap_or_default();
+        let header = FrameHeader { first_index: first, prev_term, ..self.frame_header(kind) };
+        let offset = self.append_frame(header, &plan.runs)?;
+        if let Some(from) = plan.truncate_from {
+            self.picture.truncate(from);
+        }
+        let mut count = 0;
+        for entry in plan.runs.iter().flat_map(|run| run.iter()) {
+            self.picture.note(entry.id);
+            count += 1;
+        }
+        let segment_id = self.active().header.id;
+        self.picture.add(FrameAt { segment_id, offset, first, count });
+        self.unmarked = true;
+        Ok(())
+    }
+
+    // Raft Figure 2: term and vote are on the disk before anything that rests on them.
+    fn write_hard_state(&mut self, hard_state: HardState) -> Result<(), StorageError> {
+        self.hard_state.write(hard_state, self.last_seq)?;
+        self.unmarked = true;
+        Ok(())
+    }
+
+    /// Forgets the entries up to `through`: first a durable record says so, then files that hold nothing else are removed.
+    pub(crate) fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
+        if through.index <= self.picture.purged.index {
+            return Ok(());
+        }
+        if let Some(term) = self.picture.term_of(through.index)
+            && term != through.term
+        {
+            return Err(StorageError::Contract(format!(
+                "purge was asked for {through}, but the entry there is of term {term}"
+            )));
+        }
+        self.picture.purge(through);
+        self.mark()?;
+        self.remove_segments()
+    }
+
+    fn remove_segments(&mut self) -> Result<(), StorageError> {
+        while self.segments.len() > 1 {
+            let oldest = self.segments[0].header.id;
+            if self.picture.frames.front().is_some_and(|frame| frame.segment_id <= oldest) {
+                break;
+            }
+            let path = self.segments[0].path.clone();
+            self.base.disk.remove(&path).map_err(io_error("remove", &path))?;
+            // One after another: were the second gone and the first still there, it would look like a loss.
+            let log = self.base.layout.log();
+            self.base.disk.sync_folder(&log).map_err(io_error("flush folder", &log))?;
+            self.segments.pop_front();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn mark_is_due(&self) -> bool {
+        self.unmarked
+    }
+
+    /// Proves on the disk that all before was flushed, so that damage to it cannot be taken for a torn tail.
+    pub(crate) fn mark(&mut self) -> Result<(), StorageError> {
+        let last = self.picture.last;
+        let header = FrameHeader {
+            first_index: last.index.next(),
+            prev_term: last.term,
+            ..self.frame_header(Kind::Mark)
+        };
+        self.append_frame(header, &[])?;
+        self.unmarked = false;
+        Ok(())
+    }
+
+    fn frame_header(&self, kind: Kind) -> FrameHeader {
+        FrameHeader {
+            seq: self.last_seq + 1,
+            durable_seq: self.last_seq,
+            first_index: LogIndex(0),
+            prev_term: Term(0),
+            entries: 0,
+            descriptors_crc: 0,
+            payload_bytes: 0,
+            kind,
+            group: 0,
+            hard_state_seq: self.hard_state.newest.seq,
+            purged: self.picture.purged,
+            scramble_key: 0,
+            valid_length: 0,
+            next_segment_id: 0,
+        }
+    }
+
+    /// One write and one flush. Answers where the frame is, in the segment that is the active one afterwards.
+    fn append_frame(&mut self, header: FrameHeader, runs: &[Entries]) -> Result<u64, StorageError> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        encode_frame(&mut buffer, self.active().place(self.active().length), header.clone(), runs);
+        if !self.active().has_room_for(buffer.len() as u64) {
+            self.rotate(buffer.len() as u64)?;
+            encode_frame(&mut buffer, self.active().place(self.active().length), header, runs);
+        }
+        let segment = self.active();
+        let offset = segment.length;
+        segment.file.write_at(offset, &buffer).map_err(io_error("write", &segment.path))?;
+        segment.file.sync_data().map_err(io_error("flush", &segment.path))?;
+        self.segments.back_mut().expect(ONE_SEGMENT).length += buffer.len() as u64;
+        self.last_seq += 1;
+        buffer.truncate(0);
+        buffer.shrink_to(BUFFER_BYTES_KEPT);
+        self.buffer = buffer;
+        Ok(offset)
+    }
+
+    /// Begins to make the next segment's file, where that is done in the background.
+    pub(crate) fn prepare_spare(&mut self) {
+        let next = self.active().header.id + 1;
+        self.spares.prepare(self.base.capacity(next));
+    }
+
+    fn active(&self) -> &Segment {
+        self.segments.back().expect(ONE_SEGMENT)
+    }
+
+    /// Goes on in a new segment: first that is durable under its name, then the old one is sealed and names it.
+    pub(crate) fn rotate(&mut self, bytes: u64) -> Result<(), StorageError> {
+        let old = self.active();
+        let id = old.header.id + 1;
+        let header = SegmentHeader {
+            salt: self.base.salt(id),
+            incarnation: self.base.incarnation,
+            id,
+            capacity: 0,
+            first_index: self.picture.last.index.next(),
+            prev_term: self.picture.last.term,
+            prev_id: old.header.id,
+            prev_length: old.length,
+            last_seq: self.last_seq,
+            purged: self.picture.purged,
+            hard_state_seq: self.hard_state.newest.seq,
+            group: 0,
+        };
+        let needed = whole_blocks(bytes) + 2 * BLOCK_BYTES;
+        let spare = self.spares.take(self.base.capacity(id).max(needed))?;
+        let new = Segment::create(&*self.base.disk, &self.base.layout, spare, header)?;
+        self.active().seal(&new.header)?;
+        self.segments.push_back(new);
+        self.prepare_spare();
+        Ok(())
+    }
+}
+
+const ONE_SEGMENT: &str = "a store is opened with at least one segment, and the last is never removed";
+/// What the buffer keeps between writes; after a larger one, the rest is given back.
+const BUFFER_BYTES_KEPT: usize = 4 << 20;
+
+/// The next segment's file, made before it is needed.
+#[derive(Debug)]
+pub(crate) struct Spares {
+    base: Base,
+    number: u64,
+    making: Option<JoinHandle<Result<Option<Spare>, StorageError>>>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Spares {
+    fn new(base: Base) -> Spares {
+        Spares { base, number: 0, making: None, cancelled: Arc::default() }
+    }
+
+    /// Begins to make one, in the background.
+    pub(crate) fn prepare(&mut self, capacity: u64) {
+        if !self.base.options.spare_in_background || self.making.is_some() {
+            return;
+        }
+        self.number += 1;
+        let (base, path, cancelled) =
+            (self.base.clone(), self.base.layout.spare(self.number), self.cancelled.clone());
+        let make =
+            move || Spare::make(&*base.disk, &path, capacity, true, || cancelled.load(Ordering::Relaxed));
+        match std::thread::Builder::new().name("raft-log-spare".to_owned()).spawn(make) {
+            Ok(thread) => self.making = Some(thread),
+            Err(error) => tracing::warn!(%error, "no thread could be had to zero the next segment"),
+        }
+    }
+
+    /// The one that is ready, or else one made now. A write never waits for zeroes that are still being written.
+    fn take(&mut self, capacity: u64) -> Result<Spare, StorageError> {
+        if let Some(thread) = self.making.take_if(|thread| thread.is_finished()) {
+            match thread.join() {
+                Ok(Ok(Some(spare))) if spare.capacity >= capacity => return Ok(spare),
+                Ok(Ok(Some(spare))) => {
+                    let path = &spare.path;
+                    self.base.disk.remove(path).map_err(io_error("remove", path))?;
+                }
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the next segment could not be made ready"),
+                Err(_) => tracing::warn!("the thread that makes the next segment ready has panicked"),
+            }
+        }
+        self.number += 1;
+        self.base.make_spare(self.number, capacity, !self.base.options.spare_in_background)
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.making.take() {
+            // Whatever it made is empty, and is removed when the folder is opened again.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Power cuts after every single call to the disk, with what was not flushed kept, dropped or torn.
+//!
+//! After each, the folder must open and hold every acknowledged write, with no hole, and a term and vote no older than
+//! what was acknowledged.
+
+use std::{io::ErrorKind, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use raft_actor::{
+    storage::LogStorage,
+    types::{ClusterId, Entry, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
+};
+use raft_storage_file::{
+    FileLog, Identity, Options,
+    disk::simulated::{SimulatedDisk, Unflushed},
+};
+
+pub(crate) const FOLDER: &str = "/store";
+pub(crate) const IDENTITY: Identity = Identity { cluster_id: ClusterId(7), node_id: NodeId(3) };
+
+pub(crate) fn options() -> Options {
+    Options::default()
+        .with_segment_bytes(32 << 10)
+        .with_spare_in_background(false)
+        .with_mark_after(Duration::from_secs(3600))
+        .with_seed(42)
+}
+
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// What a caller does, one at a time.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Write(Vec<LogWrite>),
+    Purge(LogId),
+    Reopen,
+}
+
+/// What must be there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Model {
+    pub(crate) hard_state: HardState,
+    pub(crate) purged: LogId,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Model {
+    pub(crate) fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Write(writes) => {
+                for write in writes {
+                    self.hard_state = write.hard_state.unwrap_or(self.hard_state);
+                    if let Some(from) = write.truncate_from {
+                        self.entries.retain(|entry| entry.id.index < from);
+                    }
+                    self.entries.extend(write.entries.iter().cloned());
+                }
+            }
+            Step::Purge(through) => {
+                self.purged = *through;
+                self.entries.retain(|entry| entry.id.index > through.index);
+            }
+            Step::Reopen => {}
+        }
+    }
+
+    /// What a store holds, read back whole.
+    pub(crate) fn of(log: &mut FileLog, state: &LogState) -> Result<Model, String> {
+        let mut entries = Vec::new();
+        if state.last.index > state.purged.index {
+            let read = log.read(state.purged.index.next(), state.last.index, u64::MAX);
+            entries = block_on(read).map_err(|error| error.to_string())?.to_vec();
+        }
+        Ok(Model { hard_state: state.hard_state, purged: state.purged, entries })
+    }
+}
+
+pub(crate) fn command(index: u64, term: u64, bytes: usize) -> Entry {
+    let fill = if index.is_multiple_of(3) { 0 } else { (index * 7 + term) as u8 };
+    let payload = Payload::Command(Bytes::from(vec![fill; bytes]));
+    Entry::new(LogId::new(Term(term), LogIndex(index)), payload)
+}
+
+pub(crate) fn append(entries: Vec<Entry>) -> LogWrite {
+    LogWrite { entries: entries.into(), ..LogWrite::default() }
+}
+
+pub(crate) fn vote(term: u64, node: u64) -> LogWrite {
+    let hard_state = Some(HardState { term: Term(term), voted_for: Some(NodeId(node)) });
+    LogWrite { hard_state, ..LogWrite::default() }
+}
+
+/// Every kind of call, with rotations, a truncation across segments, purges and a reopening in between.
+fn workload() -> Vec<Step> {
+    let mut steps = vec![Step::Write(vec![vote(1, 1)])];
+    for index in 1..=6 {
+        steps.push(Step::Write(vec![append(vec![command(index, 1, 3000)])]));
+    }
+    steps.push(Step::Write(vec![vote(2, 2), append(vec![command(7, 2, 10), command(8, 2, 9000)])]));
+    steps.push(Step::Write(vec![LogWrite {
+        truncate_from: Some(LogIndex(4)),
+        ..append(vec![command(4, 2, 600), command(5, 2, 20)])
+    }]));
+    steps.push(Step::Purge(LogId::new(Term(1), LogIndex(2))));
+    steps.push(Step::Reopen);
+    steps.push(Step::Write(vec![vote(3, 1)]));
+    for index in 6..=10 {
+        steps.push(Step::Write(vec![append(vec![command(index, 3, 5000)])]));
+    }
+    steps.push(Step::Purge(LogId::new(Term(3), LogIndex(8))));
+    steps.push(Step::Write(vec![
+        vote(3, 1),
+        append(vec![command(11, 3, 1)]),
+        append(vec![command(12, 3, 40_000)]),
+    ]));
+    steps.push(Step::Write(vec![append(vec![command(13, 3, 0)])]));
+    steps
+}
+
+fn open(disk: &SimulatedDisk) -> Result<(FileLog, LogState), String> {
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options())
+        .map_err(|error| error.to_string())?;
+    let state = block_on(log.recover()).map_err(|error| error.to_string())?;
+    Ok((log, state))
+}
+
+/// What was acknowledged before the disk stopped, and the step that was cut off.
+struct Cut {
+    acknowledged: Model,
+    attempted: Model,
+}
+
+/// Runs until the disk stops answering.
+fn run(disk: &SimulatedDisk, steps: &[Step]) -> Cut {
+    let mut acknowledged = Model::default();
+    let mut log = open(disk).ok().map(|(log, _)| log);
+    for step in steps {
+        let mut attempted = acknowledged.clone();
+        attempted.apply(step);
+        let done = match (&mut log, step) {
+            (Some(log), Step::Write(writes)) => block_on(log.write(writes)).is_ok(),
+            (Some(log), Step::Purge(through)) => block_on(log.purge(*through)).is_ok(),
+            (Some(_), Step::Reopen) => {
+                drop(log.take());
+                log = open(disk).ok().map(|(log, _)| log);
+                log.is_some()
+            }
+            (None, _) => false,
+        };
+        if !done {
+            return Cut { acknowledged, attempted };
+        }
+        acknowledged = attempted;
+    }
+    Cut { attempted: acknowledged.clone(), acknowledged }
+}
+
+/// All that was acknowledged; of what was cut off all or nothing, but its hard state may be there alone.
+fn check(found: &Model, cut: &Cut, what: &str) {
+    let entries_of = |model: &Model| (model.purged, model.entries.clone());
+    let allowed = [entries_of(&cut.acknowledged), entries_of(&cut.attempted)];
+    assert!(allowed.contains(&entries_of(found)), "{what}: found {found:?}\nacked {:?}", cut.acknowledged);
+    let votes = [cut.acknowledged.hard_state, cut.attempted.hard_state];
+    assert!(votes.contains(&found.hard_state), "{what}: found {:?}, not one of {votes:?}", found.hard_state);
+    let is_new = entries_of(found) != allowed[0];
+    assert!(!is_new || found.hard_state == votes[1], "{what}: entries came without their term and vote");
+}
+
+/// Opens what a crash has left, checks it, uses it, and opens it again.
+fn survive(crashed: &SimulatedDisk, cut: &Cut, what: &str) {
+    let (mut log, state) = open(crashed).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let mut found = Model::of(&mut log, &state).unwrap_or_else(|error| panic!("{what}: {error}"));
+    check(&found, cut, what);
+    let next = found.entries.last().map_or(found.purged.index.0, |entry| entry.id.index.0) + 1;
+    let step = Step::Write(vec![vote(9, 9), append(vec![command(next, 9, 700)])]);
+    found.apply(&step);
+    let Step::Write(writes) = &step else { unreachable!("it was made a write above") };
+    block_on(log.write(writes)).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let crashed = crashed.crash(Unflushed::Dropped);
+    let (mut log, state) = open(&crashed).unwrap_or_else(|error| panic!("{what}, second time: {error}"));
+    assert_eq!(Model::of(&mut log, &state).as_ref(), Ok(&found), "{what}, second time");
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_wherever_the_power_is_cut() {
+    let steps = workload();
+    let whole = SimulatedDisk::new();
+    run(&whole, &steps);
+    let calls = whole.calls().total();
+    let mut images = 0;
+    for stop in 0..=calls {
+        let disk = SimulatedDisk::new();
+        disk.fail_after(stop, ErrorKind::Other);
+        let cut = run(&disk, &steps);
+        let ways = [Unflushed::Kept, Unflushed::Dropped].into_iter();
+        for unflushed in ways.chain((0..10).map(|seed| Unflushed::Torn(stop * 100 + seed))) {
+            survive(&disk.crash(unflushed), &cut, &format!("stopped after call {stop}, {unflushed:?}"));
+            images += 1;
+        }
+    }
+    println!("crash images: {images}, after each of {calls} calls");
+    assert!(calls > 100 && images > 1200, "the workload has become too small to prove anything");
+}
+
+#[test]
+fn a_crash_during_recovery_loses_nothing_either() {
+    let steps = workload();
+    let whole = SimulatedDisk::new();
+    run(&whole, &steps);
+    let mut images = 0;
+    for stop in (40..whole.calls().total()).step_by(3) {
+        let disk = SimulatedDisk::new();
+        disk.fail_after(stop, ErrorKind::Other);
+        let cut = run(&disk, &steps);
+        for seed in 0..3 {
+            let crashed = disk.crash(Unflushed::Torn(seed));
+            for again in 0..12 {
+                let second = crashed.crash(Unflushed::Kept);
+                second.fail_after(again, ErrorKind::Other);
+                drop(open(&second));
+                let what = format!("stopped after call {stop}, seed {seed}, again in recovery after {again}");
+                survive(&second.crash(Unflushed::Torn(again)), &cut, &what);
+                images += 1;
+            }
+        }
+    }
+    println!("crash images during recovery: {images}");
+    assert!(images > 500, "the workload has become too small to prove anything");
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_the_rest_is_kept() {
+    let mut cuts = 0;
+    for seed in 0..200 {
+        let disk = SimulatedDisk::new();
+        let (mut log, _) = open(&disk).unwrap();
+        let mut model = Model::default();
+        let acked = Step::Write(vec![vote(1, 1), append(vec![command(1, 1, 5000)])]);
+        let Step::Write(writes) = &acked else { unreachable!("it was made a write above") };
+        block_on(log.write(writes)).unwrap();
+        model.apply(&acked);
+        // The write itself is let through, its flush is not.
+        disk.fail_after(1, ErrorKind::Other);
+        block_on(log.write(&[append(vec![command(2, 1, 8000)])])).unwrap_err();
+        drop(log);
+        let crashed = disk.crash(Unflushed::Torn(seed));
+        let (mut log, state) = open(&crashed).unwrap();
+        let found = Model::of(&mut log, &state).unwrap();
+        cuts += u64::from(found == model);
+        assert_eq!(found.entries[..1], model.entries[..]);
+    }
+    println!("torn tails cut: {cuts} of 200");
+    assert!(cuts > 190);
+}
+
+#[test]
+fn after_a_failed_flush_nothing_is_acknowledged_any_more() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    block_on(log.write(&[vote(1, 1), append(vec![command(1, 1, 50)])])).unwrap();
+    disk.fail_next_sync();
+    let first = block_on(log.write(&[append(vec![command(2, 1, 50)])])).unwrap_err();
+    assert!(first.to_string().contains("cannot flush /store/log/"), "{first}");
+    let calls = disk.calls();
+    let errors = [
+        block_on(log.write(&[append(vec![command(2, 1, 50)])])).unwrap_err(),
+        block_on(log.write(&[vote(2, 2)])).unwrap_err(),
+        block_on(log.read(LogIndex(1), LogIndex(1), 100)).unwrap_err(),
+        block_on(log.purge(LogId::new(Term(1), LogIndex(1)))).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(error.to_string().contains(&first.to_string()), "{error}");
+    }
+    drop(log);
+    assert_eq!(disk.calls(), calls, "the disk was touched after it had failed");
+    let (_, state) = open(&disk.crash(Unflushed::Dropped)).unwrap();
+    assert_eq!(state.last, LogId::new(Term(1), LogIndex(1)));
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_says_so_and_loses_nothing() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    block_on(log.write(&[vote(1, 1), append(vec![command(1, 1, 50)])])).unwrap();
+    disk.fail_after(0, ErrorKind::StorageFull);
+    // Larger than what is left of the segment: a new one is needed, and there is no room for it.
+    let error = block_on(log.write(&[append(vec![command(2, 1, 100_000)])])).unwrap_err();
+    assert!(matches!(
+        &error,
+        raft_actor::storage::StorageError::Io { source, .. } if source.kind() == ErrorKind::StorageFull
+    ));
+    drop(log);
+    let (mut log, state) = open(&disk.crash(Unflushed::Kept)).unwrap();
+    assert_eq!(state.last, LogId::new(Term(1), LogIndex(1)));
+    block_on(log.write(&[append(vec![command(2, 1, 100_000)])])).unwrap();
+}
+
+#[test]
+fn a_write_costs_one_write_and_one_flush() {
+    let disk = SimulatedDisk::new();
+    let options = options().with_segment_bytes(1 << 20);
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
+    block_on(log.recover()).unwrap();
+    block_on(log.write(&[vote(1, 1)])).unwrap();
+    for index in 1..=100 {
+        let before = disk.calls();
+        block_on(log.write(&[append(vec![command(index, 1, 128)])])).unwrap();
+        let after = disk.calls();
+        assert_eq!((after.writes - before.writes, after.syncs - before.syncs), (1, 1));
+        assert_eq!(after.total() - before.total(), 2);
+    }
+    let before = disk.calls();
+    block_on(log.write(&[vote(2, 1), append(vec![command(101, 2, 128)])])).unwrap();
+    let after = disk.calls();
+    println!(
+        "a write: 1 write, 1 flush; with a vote: {} and {}",
+        after.writes - before.writes,
+        after.syncs - before.syncs
+    );
+    assert_eq!((after.writes - before.writes, after.syncs - before.syncs), (3, 2));
+}

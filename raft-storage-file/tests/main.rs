@@ -1,0 +1,4 @@
+//! raft-storage-file's tests, one binary. Each module is named after what it holds the crate to.
+
+mod crash;
+mod suite;
