@@ -1,6 +1,9 @@
 //! The programs of the tutorial: chapter by chapter, each a test that runs.
 
+mod on_disk;
 mod one_node;
+mod over_http;
+mod readme;
 #[expect(unreachable_pub, reason = "shown as it stands in a reader's own crate")]
 mod state_machine;
 mod three_nodes;

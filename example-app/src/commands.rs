@@ -109,7 +109,9 @@ fn with_settings(command: Command) -> Command {
         .long("config")
         .value_parser(value_parser!(PathBuf))
         .help("A TOML file of settings");
-    KEYS.iter().fold(command.arg(file), |command, key| {
+    // The last of two flags that set the same wins.
+    let command = command.arg(file).args_override_self(true);
+    KEYS.iter().fold(command, |command, key| {
         command.arg(Arg::new(key.name).long(key.name.replace('_', "-")).help(key.about))
     })
 }

@@ -1,4 +1,4 @@
-//! A replicated key-value service that speaks the etcd v3 JSON API over HTTP.
+#![doc = include_str!("../README.md")]
 
 pub mod api;
 pub mod client;

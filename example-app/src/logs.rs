@@ -21,7 +21,8 @@ impl FormatTime for Stamp {
     }
 }
 
-/// Begins to log what `filter` lets through, on behalf of `node`. For the process's first call; later ones change nothing.
+/// Begins to log what `filter` lets through, on behalf of `node`. For the process's first call; later ones
+/// change nothing.
 pub fn start(node: NodeId, filter: &str) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))

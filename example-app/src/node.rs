@@ -1,5 +1,5 @@
-//! A node of the service, composed from its parts. This is the page to copy: put your own state machine in the
-//! place of [`Kv`], and your own routes beside the endpoint's.
+//! A node of the service, composed from its parts. This is the page to copy: put your own state machine in
+//! the place of [`Kv`], and your own routes beside the endpoint's.
 
 use actix_web::{App, HttpServer, dev::Server, web};
 use raft_actor::{error::StartError, node::Node, runtime::actix::ActixRuntime};
@@ -32,7 +32,8 @@ pub fn endpoint(settings: &Settings, node: &Node<Kv>) -> Endpoint {
     Endpoint::new(settings.cluster_id, settings.node_id, node.inbox())
 }
 
-/// The HTTP servers of a node: one for clients and peers, or one for each where peers have an address of their own.
+/// The HTTP servers of a node: one for clients and peers, or one for each where peers have an address of
+/// their own.
 pub fn servers(settings: &Settings, node: &Node<Kv>, endpoint: &Endpoint) -> std::io::Result<Vec<Server>> {
     let identity = api::service::Identity {
         cluster_id: settings.cluster_id,

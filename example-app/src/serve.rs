@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode, time::Duration};
 
 use actix_web::dev::ServerHandle;
-use raft_actor::{error::StartError, node::Node};
+use raft_actor::{error::StartError, node::Node, storage::StorageError};
 use raft_net_http::Endpoint;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -27,7 +27,7 @@ pub async fn serve(settings: &Settings, exit_with_parent: bool) -> ExitCode {
         Ok(begun) => begun,
         Err(error) => {
             tracing::error!("not started: {error}");
-            return ExitCode::from(EXIT_REFUSED);
+            return ExitCode::from(error.exit_code());
         }
     };
     tracing::info!(address = %settings.address, data = %settings.data.display(), "ready");
@@ -64,6 +64,18 @@ enum BeginError {
     Start(#[from] StartError),
     #[error("cannot listen at {address}: {source}; is another process there?")]
     Listen { address: String, source: io::Error },
+}
+
+impl BeginError {
+    /// A disk that fails and a file that is corrupt are failures from the start; anything else is a refusal.
+    fn exit_code(&self) -> u8 {
+        match self {
+            BeginError::Start(StartError::Storage(
+                StorageError::Io { .. } | StorageError::Corrupt { .. },
+            )) => EXIT_FAILED,
+            BeginError::Start(_) | BeginError::Listen { .. } => EXIT_REFUSED,
+        }
+    }
 }
 
 async fn begin(settings: &Settings) -> Result<(Node<Kv>, Endpoint, Vec<ServerHandle>), BeginError> {

@@ -1,7 +1,9 @@
-//! The settings of a node: from a file, then from environment variables, then from flags, each over the one before.
+//! The settings of a node: from a file, then from environment variables, then from flags, each over the one
+//! before.
 //!
-//! One table, [`KEYS`], says what there is. The flags, the environment variables, the reference file and the checks
-//! all follow it, so none of them can say something else. Every broken rule is found before any is reported.
+//! One table, [`KEYS`], says what there is. The flags, the environment variables, the reference file and the
+//! checks all follow it, so none of them can say something else. Every broken rule is found before any is
+//! reported.
 
 mod keys;
 mod read;

@@ -96,9 +96,7 @@ pub enum StartError {
     Runtime(#[source] std::io::Error),
     /// The storage is new and no members were given, so there is nothing to belong to.
     /// What to do: give the initial members to the builder, the same on every node.
-    #[error(
-        "node {node} has an empty log and was given no members; give the builder the cluster's initial members"
-    )]
+    #[error("node {node} has an empty log and no members; give the builder the cluster's initial members")]
     NoMembers {
         /// This node.
         node: NodeId,

@@ -5,7 +5,7 @@
 //! - [`types`], [`membership`], [`message`]: the words.
 //! - [`config`], [`error`], [`status`]: plain data at the edges.
 //! - [`storage`], [`state_machine`], [`transport`], [`runtime`]: the seams.
-//! - [`core`]: decides.
+//! - [`core`] decides.
 //! - [`node`]: composes the actors, which do, and is the handle that writes and reads.
 
 // The words.

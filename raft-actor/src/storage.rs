@@ -11,7 +11,8 @@ use crate::types::{Entries, LogId, LogIndex, LogState, LogWrite};
 /// # Contract
 ///
 /// * `recover` is called once, first; it returns what every completed `write` left, and of one that was cut
-///   off by a crash either all or nothing.
+///   off by a crash all, or nothing, or its hard state without its entries; never entries without the hard
+///   state that was written with or before them.
 /// * `write` returns once everything in it is flushed: it survives a crash of the process and of the machine.
 ///   The writes given are done in order; within each, truncation comes before appending.
 /// * Entries arrive without gaps: each write's first is one past the last that is left after its truncation.
@@ -22,7 +23,8 @@ use crate::types::{Entries, LogId, LogIndex, LogState, LogWrite};
 /// * `purge` forgets entries up to and including `through`, at once or later; `recover` reports it from then
 ///   on, and the term of `through` stays known. The hard state stays.
 /// * After an error the storage is not to be trusted: every later call fails too, until it is opened anew. A
-///   failed flush is never tried again.
+///   failed flush is never tried again. Only [`StorageError::Contract`] leaves it as it was: nothing was
+///   touched.
 #[async_trait]
 pub trait LogStorage: Send + 'static {
     /// What the storage holds. The first call.

@@ -104,15 +104,15 @@ fn the_top_of_the_repository_holds_only_what_the_house_lists() {
 
 #[test]
 fn each_crate_has_its_readme_as_its_documentation() {
-    report(places::readmes(&tree::files()));
+    report(places::readmes(tree::files()));
 }
 
 #[test]
 fn every_dependency_has_its_home_and_its_reason_in_contributing() {
-    report(places::dependency_table(&tree::files()));
+    report(places::dependency_table(tree::files()));
 }
 
 #[test]
 fn every_locked_dependency_comes_from_the_public_registry() {
-    report(places::lock_sources(&tree::files()));
+    report(places::lock_sources(tree::files()));
 }

@@ -31,8 +31,8 @@ pub const VERSION_HEADER: &str = "raft-protocol-version";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// A header is not there, or is not a number.
-    #[error("the request header {header} is missing or not a decimal number")]
+    /// A header is not there, is not a number, or names node 0.
+    #[error("the request header {header} must be a decimal number, and for a node at least 1")]
     Header {
         /// Which.
         header: &'static str,

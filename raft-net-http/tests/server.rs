@@ -63,9 +63,18 @@ impl Server {
 
     /// Ends it as a process ends: at once.
     pub(crate) fn stop(&mut self) {
+        self.end(false);
+    }
+
+    /// Ends it once every connection has ended, or after half a minute.
+    pub(crate) fn stop_gracefully(&mut self) {
+        self.end(true);
+    }
+
+    fn end(&mut self, gracefully: bool) {
         if let Some(thread) = self.thread.take() {
             // The command is sent when the future is made; nobody needs to wait for the answer.
-            drop(self.handle.stop(false));
+            drop(self.handle.stop(gracefully));
             thread.join().expect("the server's thread ends well");
         }
     }

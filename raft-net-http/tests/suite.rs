@@ -30,7 +30,7 @@ impl TransportFixture for Http {
     }
 
     fn transport(&self, node: NodeId) -> Box<dyn Transport> {
-        Box::new(HttpTransport::new(CLUSTER, node))
+        Box::new(HttpTransport::new(CLUSTER, node).with_connect_deadline(self.connect_deadline()))
     }
 
     /// A node that listens again does so at the same address, as a process that is started again.
@@ -58,7 +58,7 @@ impl TransportFixture for Http {
     }
 
     fn connect_deadline(&self) -> Duration {
-        Duration::from_secs(2)
+        Duration::from_secs(15)
     }
 }
 

@@ -16,5 +16,5 @@ pub(crate) fn corrupt(path: &Path, offset: u64, detail: impl Into<String>) -> St
 }
 
 /// What an operator should do about damage; the same everywhere, because there is only one safe answer.
-pub(crate) const ADVICE: &str = "do not delete or edit files: keep a copy of the folder, restore it from a copy \
-                                 of this node made since, or take the node out of the cluster and add a new one";
+pub(crate) const ADVICE: &str = "do not delete or edit files: keep a copy of the folder, and either \
+    restore it from a copy that is as new, or take the node out of the cluster and add a new one";

@@ -1,13 +1,14 @@
-//! The record on the disk. One frame is one group of writes under one flush, and is read back whole or not at all.
+//! The record on the disk. One frame is one group of writes under one flush, and is read back whole or not
+//! at all.
 //!
-//! A frame is a header of 128 bytes, a descriptor an entry, the payloads, and padding up to a whole block. The header's checksum
-//! covers its place (segment and offset), so a frame that a disk has put somewhere else is not a frame there. The
-//! descriptors have a checksum in the header, and each payload has one in its descriptor, over the entry's
-//! identity too.
+//! A frame is a header of 128 bytes, a descriptor an entry, the payloads, and padding up to a whole block.
+//! The header's checksum covers its place (segment and offset), so a frame that a disk has put somewhere
+//! else is not a frame there. The descriptors have a checksum in the header, and each payload has one in
+//! its descriptor, over the entry's identity too.
 //!
-//! No sector of a frame is ever all zeros: where a payload would make one so, the body is scrambled. A segment is
-//! zeroed before it is used, so a sector of zeros within a frame says that this sector never reached
-//! the disk, and that is how a torn frame is told from a damaged one.
+//! No sector of a frame is ever all zeros: where a payload would make one so, the body is scrambled. A
+//! segment is zeroed before it is used, so a sector of zeros within a frame says that this sector never
+//! reached the disk, and that is how a torn frame is told from a damaged one.
 
 use bytes::Bytes;
 use raft_actor::types::{Entries, Entry, LogId, LogIndex, Payload, Term};
@@ -144,7 +145,8 @@ fn header_crc(bytes: &[u8; HEADER_BYTES], place: Place) -> u32 {
     crc32c::crc32c_append(crc, &bytes[8..])
 }
 
-/// Builds the frame of `header` and `runs` of entries in `buffer`, whole blocks long. Counts and checksums are filled in.
+/// Builds the frame of `header` and `runs` of entries in `buffer`, whole blocks long. Counts and checksums
+/// are filled in.
 pub(crate) fn encode_frame(buffer: &mut Vec<u8>, place: Place, mut header: FrameHeader, runs: &[Entries]) {
     let count: usize = runs.iter().map(|run| run.len()).sum();
     let payloads_at = HEADER_BYTES + count * DESCRIPTOR_BYTES;

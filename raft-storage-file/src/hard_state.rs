@@ -1,9 +1,9 @@
 //! Term and vote: four slots in a file of fixed size, two copies of the newest and two of the one before.
 //!
-//! Write number N goes to both slots of the pair N mod 2, under one flush, so the other pair is never touched by it. A slot
-//! fits in one sector: a crash leaves it as it was or as it should be. A pair with no readable copy has
-//! therefore been damaged since, and since it may have held the newest vote, the store is refused: a vote
-//! cannot be asked back from the peers.
+//! Write number N goes to both slots of the pair N mod 2, under one flush, so the other pair is never
+//! touched by it. A slot fits in one sector: a crash leaves it as it was or as it should be. A pair with
+//! no readable copy has therefore been damaged since, and since it may have held the newest vote, the
+//! store is refused: a vote cannot be asked back from the peers.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -57,7 +57,8 @@ impl HardStateFile {
         file.sync_data().map_err(io_error("flush", &path))
     }
 
-    /// Opens the file, and finds the newest record. A copy that is lost while its twin is good is written anew.
+    /// Opens the file, and finds the newest record. A copy that is lost while its twin is good is written
+    /// anew.
     pub(crate) fn open(
         disk: &dyn Disk,
         path: PathBuf,
@@ -80,8 +81,8 @@ impl HardStateFile {
         for pair in 0..2 {
             if newest_of(pair).is_none() {
                 let detail = format!(
-                    "neither copy of a record of term and vote can be read, so the last vote may be lost, and a node \
-                     that forgets a vote can elect two leaders; {ADVICE}"
+                    "neither copy of a record of term and vote can be read, so the last vote may be lost, \
+                     and a node that forgets a vote can elect two leaders; {ADVICE}"
                 );
                 return Err(corrupt(&path, SLOT_OFFSETS[pair * 2], detail));
             }

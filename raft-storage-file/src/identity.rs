@@ -31,7 +31,8 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) identity: Identity,
-    /// Random, made with the folder: every file of the store carries it, so files of two stores cannot be mixed.
+    /// Random, made with the folder: every file of the store carries it, so files of two stores cannot be
+    /// mixed.
     pub(crate) incarnation: u128,
     /// Whether the rest of the folder was ever complete. Before that nothing can have been acknowledged.
     pub(crate) formed: bool,
@@ -62,7 +63,7 @@ impl Meta {
             }
             (Some(meta), Some(_)) => Ok(Some(meta)),
             (Some(meta), None) | (None, Some(meta)) => {
-                tracing::warn!(path = %path.display(), "a copy of META could not be read and is written anew");
+                tracing::warn!(path = %path.display(), "an unreadable copy of META is written anew");
                 meta.write(disk, layout)?;
                 Ok(Some(meta))
             }
@@ -121,7 +122,8 @@ fn decode(bytes: &[u8]) -> Result<Option<Meta>, StorageError> {
     let major = u16::from_le_bytes([bytes[8], bytes[9]]);
     if major != FORMAT_MAJOR {
         return Err(StorageError::Refused(format!(
-            "the folder is of format {major} and this program reads format {FORMAT_MAJOR}; use the program that wrote it"
+            "the folder is of format {major} and this program reads format {FORMAT_MAJOR}; use the program \
+             that wrote it"
         )));
     }
     let mut incarnation = [0; 16];
@@ -138,8 +140,8 @@ fn refuse_what_is_not_ours(folder: &Path, names: &[String]) -> Result<(), Storag
     match names.iter().find(|name| !["LOCK", "META.tmp"].contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => Err(StorageError::Refused(format!(
-            "the folder {} has no META but is not empty (it holds {name}); name an empty folder for a new node, \
-             or restore META if this was a node's folder",
+            "the folder {} has no META but is not empty (it holds {name}); name an empty folder for a new \
+             node, or restore META if this was a node's folder",
             folder.display()
         ))),
     }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use raft_actor::types::LogIndex;
 
-/// Frames and headers begin on a multiple of this, so that no block that holds acknowledged data is written again.
+/// Frames and headers begin on a multiple of this, so that no block that holds acknowledged data is
+/// written again.
 pub const BLOCK_BYTES: u64 = 4096;
 /// What a disk writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;

@@ -1,14 +1,20 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # Inside
+//!
 //! A Raft log and hard state in a folder of checksummed, preallocated segments.
 //!
-//! [`FileLog`] is the [`LogStorage`](raft_actor::storage::LogStorage) that a node on a real machine uses. Its first
-//! duty is to be honest: what it has acknowledged is found again, or opening fails with a sentence that
-//! names the file and the offset. Only what provably was never acknowledged is cut off.
+//! [`FileLog`] is the [`LogStorage`](raft_actor::storage::LogStorage) that a node on a real machine uses.
+//! Its first duty is to be honest: what it has acknowledged is found again, or opening fails with a
+//! sentence that names the file and the offset. Only what provably was never acknowledged is cut off.
 //!
-//! In reading order: [`layout`] names the files, `frame` is the record on the disk, `segment` is one file of
-//! frames, `hard_state` and `identity` are the two small files beside them, `recovery` decides what a folder
-//! says after a crash, `store` does the work of one open folder, `writer` is the thread on which all of it happens,
-//! and `log` is the face to the outside. Every access to files goes through the [`disk`] seam. The format is
-//! described byte by byte in the book, under "File format".
+//! It runs on Unix systems, whose calls it makes.
+//!
+//! In reading order: [`layout`] names the files, `frame` is the record on the disk, `segment` is one file
+//! of frames, `hard_state` and `identity` are the two small files beside them, `recovery` decides what a
+//! folder says after a crash, `store` does the work of one open folder, `writer` is the thread on which
+//! all of it happens, and `log` is the face to the outside. Every access to files goes through the
+//! [`disk`] seam. The format is described byte by byte in the book, under "File format".
 
 pub mod disk;
 mod error;

@@ -20,9 +20,9 @@ use crate::{
 /// Keeps the contract of [`LogStorage`]. All the work is done on a thread of its own, which ends when this is
 /// dropped; dropping waits for what is under way. A caller that stops waiting for a `write` does not undo it.
 ///
-/// Beyond that contract: entries must not be of a higher term than the hard state (write it before, or in the same call), or of a
-/// lower term than the entry before. Of a `write` that a crash cut off, the hard state may survive without the
-/// entries; never the entries without the hard state.
+/// Beyond that contract: entries must not be of a higher term than the hard state (write it before, or in
+/// the same call), or of a lower term than the entry before. Of a `write` that a crash cut off, the hard
+/// state may survive without the entries; never the entries without the hard state.
 #[derive(Debug)]
 pub struct FileLog {
     writer: Writer,
@@ -33,7 +33,8 @@ impl FileLog {
     ///
     /// # Errors
     ///
-    /// [`StorageError::Refused`] where the folder is in use, belongs to another node or cluster, or holds something else.
+    /// [`StorageError::Refused`] where the folder is in use, belongs to another node or cluster, or holds
+    /// something else.
     pub fn open(folder: impl AsRef<Path>, identity: Identity) -> Result<FileLog, StorageError> {
         FileLog::open_with(folder, identity, Options::default())
     }

@@ -6,20 +6,21 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// The size of a segment, in bytes. The first segments are smaller (1, 4, 16 MiB), and a write that would not fit
-    /// gets a segment of its own size. Default 64 MiB; at least 16 KiB, rounded up to whole blocks of 4 KiB.
+    /// The size of a segment, in bytes. The first segments are smaller (1, 4, 16 MiB), and a write that
+    /// would not fit gets a segment of its own size. Default 64 MiB; at least 16 KiB, rounded up to whole
+    /// blocks of 4 KiB.
     pub segment_bytes: u64,
-    /// How many bytes of the newest entries `recover` gives back in [`LogState::tail`](raft_actor::types::LogState).
-    /// Default 8 MiB.
+    /// How many bytes of the newest entries `recover` gives back in
+    /// [`LogState::tail`](raft_actor::types::LogState). Default 8 MiB.
     pub tail_bytes: u64,
-    /// How long after the last acknowledged write, with no other following, a mark is written that proves it was
-    /// acknowledged. Default 3 ms.
+    /// How long after the last acknowledged write, with no other following, a mark is written that proves
+    /// it was acknowledged. Default 3 ms.
     pub mark_after: Duration,
     /// Whether the next segment is zeroed in the background, before it is needed. Where not, it is made
     /// when it is needed, and that write waits for it. Default true.
     pub spare_in_background: bool,
-    /// Makes the store's random numbers (its incarnation and the salts) the same in every run. For tests of the
-    /// format only; two stores must never share them. Default none.
+    /// Makes the store's random numbers (its incarnation and the salts) the same in every run. For tests
+    /// of the format only; two stores must never share them. Default none.
     pub seed: Option<u64>,
 }
 

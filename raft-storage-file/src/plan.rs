@@ -1,5 +1,5 @@
-//! What a group of writes comes to: one hard state, one truncation, one run of entries. Checked before anything
-//! is touched.
+//! What a group of writes comes to: one hard state, one truncation, one run of entries. Checked before
+//! anything is touched.
 
 use raft_actor::{
     storage::StorageError,
@@ -87,7 +87,8 @@ fn follow(mut last: LogId, term: Term, entries: &Entries) -> Result<LogId, Stora
         if Some(id.index.0) != last.index.0.checked_add(1) {
             return refuse(format!("entry {id} does not follow {last}"));
         }
-        // Raft §5.3: terms never go down along a log, and Figure 2: no entry is of a term that is not flushed.
+        // Raft §5.3: terms never go down along a log, and Figure 2: no entry is of a term that is not
+        // flushed.
         if id.term < last.term {
             return refuse(format!("entry {id} is of a lower term than the one before it, {last}"));
         }

@@ -1,10 +1,11 @@
 //! What a folder says after a crash, and whether it can be believed.
 //!
-//! The rule behind every decision: bytes are given up only where they provably were never acknowledged. Frames are
-//! written one after another, each after the flush of the one before, so the only frame that a crash can
-//! tear is the last, and any later trace of it (a frame, a seal, a segment, a hard state that knows of it) proves that it was
-//! whole once. A torn frame shows a sector of zeros, because segments are zeroed beforehand and frames hold no
-//! such sector. Everything else is damage, and is refused by file and offset.
+//! The rule behind every decision: bytes are given up only where they provably were never acknowledged.
+//! Frames are written one after another, each after the flush of the one before, so the only frame that a
+//! crash can tear is the last, and any later trace of it (a frame, a seal, a segment, a hard state that
+//! knows of it) proves that it was whole once. A torn frame shows a sector of zeros, because segments are
+//! zeroed beforehand and frames hold no such sector. Everything else is damage, and is refused by file and
+//! offset.
 
 use std::{collections::VecDeque, path::Path, sync::Arc};
 
@@ -62,8 +63,8 @@ pub(crate) fn open(
     Ok(Opened { base, lock })
 }
 
-/// Makes a store. META says before that it is being made, and after that it is whole, so that a crash in between is
-/// told from a loss.
+/// Makes a store. META says before that it is being made, and after that it is whole, so that a crash in
+/// between is told from a loss.
 fn form(base: &Base, mut meta: Meta) -> Result<(), StorageError> {
     let (disk, layout) = (&*base.disk, &base.layout);
     meta.write(disk, layout)?;
@@ -121,7 +122,6 @@ impl Opened {
             // The torn bytes stay as they are: the next segment's header says where the valid ones end.
             store.rotate(0)?;
         }
-        store.prepare_spare();
         Ok((store, state))
     }
 }
@@ -178,8 +178,9 @@ fn missing_after(segment: &Segment) -> Result<String, StorageError> {
     })
 }
 
-/// Every segment but the last is sealed and names the next. Only a crash between the birth of the last and the seal of
-/// the one before leaves that seal out, and then nothing was written to the last yet: the seal is written now.
+/// Every segment but the last is sealed and names the next. Only a crash between the birth of the last and
+/// the seal of the one before leaves that seal out, and then nothing was written to the last yet: the seal
+/// is written now.
 fn check_seals(segments: &VecDeque<Segment>, end: End) -> Result<(), StorageError> {
     for (segment, next) in segments.iter().zip(segments.iter().skip(1)) {
         let is_last = next.header.id == segments[segments.len() - 1].header.id;
@@ -219,15 +220,16 @@ fn check_whole(
     let newest = hard_state.newest;
     if newest.seq < scan.hard_state_seq {
         let detail = format!(
-            "term and vote are of write {}, but the log knows of write {}: an older copy of the file was put in \
-             place; {ADVICE}",
+            "term and vote are of write {}, but the log knows of write {}: an older copy of the file was put \
+             in its place; {ADVICE}",
             newest.seq, scan.hard_state_seq
         );
         return Err(corrupt(hard_state.path(), 8, detail));
     }
     if newest.hard_state.term < picture.last.term && !picture.frames.is_empty() {
         let detail = format!(
-            "the term is {}, but the log's last entry is {}: the file and the log are not of one time; {ADVICE}",
+            "the term is {}, but the log's last entry is {}: the file and the log are not of one time; \
+             {ADVICE}",
             newest.hard_state.term, picture.last
         );
         return Err(corrupt(hard_state.path(), 16, detail));

@@ -1,6 +1,7 @@
 //! What the log holds, in memory: where each frame is, and where each term begins.
 //!
-//! The same picture is built frame by frame when a folder is read after a start, and kept up by each write afterwards.
+//! The same picture is built frame by frame when a folder is read after a start, and kept up by each write
+//! afterwards.
 
 use std::collections::VecDeque;
 
@@ -28,8 +29,8 @@ impl FrameAt {
 /// The log's picture.
 #[derive(Debug, Default)]
 pub(crate) struct Picture {
-    /// The entry before the first one held. In an open store the same as `purged`; while frames are being read, it may
-    /// lie later, until a truncation or the record of a purge explains why.
+    /// The entry before the first one held. In an open store the same as `purged`; while frames are being
+    /// read, it may lie later, until a truncation or the record of a purge explains why.
     pub(crate) base: LogId,
     pub(crate) purged: LogId,
     pub(crate) last: LogId,
@@ -112,8 +113,8 @@ impl Picture {
         }
     }
 
-    /// Does what a frame read back says about what is before its own entries. A sentence where it cannot follow
-    /// from what was read so far.
+    /// Does what a frame read back says about what is before its own entries. A sentence where it cannot
+    /// follow from what was read so far.
     pub(crate) fn prepare(&mut self, header: &FrameHeader) -> Result<(), String> {
         if header.purged.index > self.purged.index {
             self.purge(header.purged);

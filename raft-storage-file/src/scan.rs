@@ -16,6 +16,7 @@ use crate::{
 };
 
 const CHUNK_BYTES: u64 = 1 << 20;
+static EMPTY_BLOCK: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
 
 /// How the last segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +91,8 @@ impl Scan {
         Ok(())
     }
 
-    /// Reads the last segment, and decides what its end is. `flushed_seq`: a frame that the hard state knows was flushed.
+    /// Reads the last segment, and decides what its end is. `flushed_seq`: a frame that the hard state
+    /// knows was flushed.
     pub(crate) fn tail(&mut self, segment: &mut Segment, flushed_seq: u64) -> Result<End, StorageError> {
         self.enter(segment)?;
         if let Some(seal) = segment.read_seal()? {
@@ -156,7 +158,8 @@ impl Scan {
         let last = LogId::new(header.prev_term, header.first_index.previous());
         if last != self.picture.last || header.last_seq != self.last_seq {
             let detail = format!(
-                "the segment begins after entry {last} and frame {}, the log before it ends with entry {} and frame {}",
+                "the segment begins after entry {last} and frame {}, the log before it ends with entry {} \
+                 and frame {}",
                 header.last_seq, self.picture.last, self.last_seq
             );
             return Err(segment.corrupt(48, detail));
@@ -166,7 +169,8 @@ impl Scan {
 
     fn refuse(&self, segment: &Segment, what: &str) -> StorageError {
         let detail = format!(
-            "{what} (frame {}, whose first entry would be {} or lower; entries from there on cannot be trusted)",
+            "{what} (frame {}, whose first entry would be {} or lower; entries from there on cannot be \
+             trusted)",
             self.last_seq + 1,
             self.picture.last.index.next()
         );
@@ -265,6 +269,9 @@ impl Rest {
             let chunk = segment.read(offset, length)?;
             for (number, block) in chunk.chunks(BLOCK_BYTES as usize).enumerate() {
                 let at = offset + number as u64 * BLOCK_BYTES;
+                if block == &EMPTY_BLOCK[..block.len()] {
+                    continue;
+                }
                 if let Some(last) = block.iter().rposition(|byte| *byte != 0) {
                     rest.data_end = at + last as u64 + 1;
                 }

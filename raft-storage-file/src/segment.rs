@@ -1,8 +1,8 @@
 //! One file of the log: a header block, frames, and a last block for the seal.
 //!
-//! A segment is zeroed and its header flushed before it gets its name, so a name in the folder always stands for a
-//! whole header. The last block is kept free for the seal, whose place is therefore known whatever else has
-//! happened to the file.
+//! A segment is zeroed and its header flushed before it gets its name, so a name in the folder always
+//! stands for a whole header. The last block is kept free for the seal, whose place is therefore known
+//! whatever else has happened to the file.
 
 use std::{
     path::{Path, PathBuf},
@@ -222,8 +222,8 @@ pub(crate) struct Spare {
 }
 
 impl Spare {
-    /// Makes one. `zeroed`: really written, so that later flushes need not touch the file system's own records.
-    /// Stops early, with `None`, once `cancelled` says so.
+    /// Makes one. `zeroed`: really written, so that later flushes need not touch the file system's own
+    /// records. Stops early, with `None`, once `cancelled` says so.
     pub(crate) fn make(
         disk: &dyn Disk,
         path: &Path,

@@ -1,10 +1,12 @@
-//! The work of one open folder: validate, write, flush, remember; read back; purge. Runs on the writer's thread only.
+//! The work of one open folder: validate, write, flush, remember; read back; purge. Runs on the writer's
+//! thread only.
 //!
-//! Groups are written one after another, each after the flush of the one before. So at most one frame can be torn by a
-//! crash, and any later frame proves that those before it were flushed.
+//! Groups are written one after another, each after the flush of the one before. So at most one frame can
+//! be torn by a crash, and any later frame proves that those before it were flushed.
 
 use std::{
     collections::VecDeque,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -131,7 +133,8 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the entries up to `through`: first a durable record says so, then files that hold nothing else are removed.
+    /// Forgets the entries up to `through`: first a durable record says so, then files that hold nothing
+    /// else are removed.
     pub(crate) fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
         if through.index <= self.picture.purged.index {
             return Ok(());
@@ -181,6 +184,18 @@ impl Store {
         Ok(())
     }
 
+    /// In good order: marks the end, and lets the hard state's file know of it too, so that an older copy
+    /// of the last segment cannot pass for the newest.
+    pub(crate) fn close(&mut self) -> Result<(), StorageError> {
+        if self.unmarked {
+            self.mark()?;
+        }
+        if self.hard_state.newest.log_seq < self.last_seq {
+            self.hard_state.write(self.hard_state.newest.hard_state, self.last_seq)?;
+        }
+        Ok(())
+    }
+
     fn frame_header(&self, kind: Kind) -> FrameHeader {
         FrameHeader {
             seq: self.last_seq + 1,
@@ -214,23 +229,29 @@ impl Store {
         segment.file.sync_data().map_err(io_error("flush", &segment.path))?;
         self.segments.back_mut().expect(ONE_SEGMENT).length += buffer.len() as u64;
         self.last_seq += 1;
+        self.prepare_spare();
         buffer.truncate(0);
         buffer.shrink_to(BUFFER_BYTES_KEPT);
         self.buffer = buffer;
         Ok(offset)
     }
 
-    /// Begins to make the next segment's file, where that is done in the background.
-    pub(crate) fn prepare_spare(&mut self) {
-        let next = self.active().header.id + 1;
-        self.spares.prepare(self.base.capacity(next));
+    /// Begins to make the next segment's file in the background, once this one is filling up. A store that is
+    /// opened and hardly written costs no zeroes.
+    fn prepare_spare(&mut self) {
+        let active = self.active();
+        if active.length * 4 > active.header.capacity {
+            let next = active.header.id + 1;
+            self.spares.prepare(self.base.capacity(next));
+        }
     }
 
     fn active(&self) -> &Segment {
         self.segments.back().expect(ONE_SEGMENT)
     }
 
-    /// Goes on in a new segment: first that is durable under its name, then the old one is sealed and names it.
+    /// Goes on in a new segment: first that is durable under its name, then the old one is sealed and
+    /// names it.
     pub(crate) fn rotate(&mut self, bytes: u64) -> Result<(), StorageError> {
         let old = self.active();
         let id = old.header.id + 1;
@@ -249,11 +270,10 @@ impl Store {
             group: 0,
         };
         let needed = whole_blocks(bytes) + 2 * BLOCK_BYTES;
-        let spare = self.spares.take(self.base.capacity(id).max(needed))?;
+        let spare = self.spares.take(needed, self.base.capacity(id).max(needed))?;
         let new = Segment::create(&*self.base.disk, &self.base.layout, spare, header)?;
         self.active().seal(&new.header)?;
         self.segments.push_back(new);
-        self.prepare_spare();
         Ok(())
     }
 }
@@ -268,12 +288,14 @@ pub(crate) struct Spares {
     base: Base,
     number: u64,
     making: Option<JoinHandle<Result<Option<Spare>, StorageError>>>,
+    /// The file that is being made.
+    path: PathBuf,
     cancelled: Arc<AtomicBool>,
 }
 
 impl Spares {
     fn new(base: Base) -> Spares {
-        Spares { base, number: 0, making: None, cancelled: Arc::default() }
+        Spares { base, number: 0, making: None, path: PathBuf::new(), cancelled: Arc::default() }
     }
 
     /// Begins to make one, in the background.
@@ -282,8 +304,8 @@ impl Spares {
             return;
         }
         self.number += 1;
-        let (base, path, cancelled) =
-            (self.base.clone(), self.base.layout.spare(self.number), self.cancelled.clone());
+        self.path = self.base.layout.spare(self.number);
+        let (base, path, cancelled) = (self.base.clone(), self.path.clone(), self.cancelled.clone());
         let make =
             move || Spare::make(&*base.disk, &path, capacity, true, || cancelled.load(Ordering::Relaxed));
         match std::thread::Builder::new().name("raft-log-spare".to_owned()).spawn(make) {
@@ -292,19 +314,20 @@ impl Spares {
         }
     }
 
-    /// The one that is ready, or else one made now. A write never waits for zeroes that are still being written.
-    fn take(&mut self, capacity: u64) -> Result<Spare, StorageError> {
+    /// The one that is ready, or else one made now. A write never waits for zeroes that are still being
+    /// written.
+    fn take(&mut self, needed: u64, capacity: u64) -> Result<Spare, StorageError> {
         if let Some(thread) = self.making.take_if(|thread| thread.is_finished()) {
             match thread.join() {
-                Ok(Ok(Some(spare))) if spare.capacity >= capacity => return Ok(spare),
-                Ok(Ok(Some(spare))) => {
-                    let path = &spare.path;
-                    self.base.disk.remove(path).map_err(io_error("remove", path))?;
+                Ok(Ok(Some(spare))) if spare.capacity >= needed => return Ok(spare),
+                Ok(Ok(_)) => {
+                    tracing::debug!("the next segment that was made ready is too small for this write")
                 }
-                Ok(Ok(None)) => {}
                 Ok(Err(error)) => tracing::warn!(%error, "the next segment could not be made ready"),
                 Err(_) => tracing::warn!("the thread that makes the next segment ready has panicked"),
             }
+            // What could not be used must not take up room; what cannot be removed now is removed on opening.
+            let _ = self.base.disk.remove(&self.path);
         }
         self.number += 1;
         self.base.make_spare(self.number, capacity, !self.base.options.spare_in_background)

@@ -72,7 +72,8 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.requests = None;
         if let Some(thread) = self.thread.take() {
-            // A panic over there has been reported by the thread itself, and each caller was told that it is gone.
+            // A panic over there has been reported by the thread itself, and each caller was told that it
+            // is gone.
             let _ = thread.join();
         }
     }
@@ -108,8 +109,9 @@ fn run(mut work: Work, requests: &Receiver<Request>) {
         };
         work.answer(request);
     }
-    if work.mark_is_due() {
-        work.mark();
+    if let State::Running(_) = work.state {
+        // Nobody is left to be told; without this the end of the log is only less well proven.
+        let _ = work.with(Store::close);
     }
 }
 
@@ -161,7 +163,8 @@ impl Work {
         match &result {
             // A caller's mistake was found before anything was touched.
             Ok(_) | Err(StorageError::Contract(_)) => {}
-            // Never tried again: after a failed flush the system may call pages clean that never reached the disk.
+            // Never tried again: after a failed flush the system may call pages clean that never reached
+            // the disk.
             Err(error) => {
                 tracing::error!(%error, "the log has failed and answers nothing more");
                 self.state = State::Failed(error.to_string());

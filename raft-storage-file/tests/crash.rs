@@ -1,7 +1,7 @@
 //! Power cuts after every single call to the disk, with what was not flushed kept, dropped or torn.
 //!
-//! After each, the folder must open and hold every acknowledged write, with no hole, and a term and vote no older than
-//! what was acknowledged.
+//! After each, the folder must open and hold every acknowledged write, with no hole, and a term and vote
+//! no older than what was acknowledged.
 
 use std::{io::ErrorKind, sync::Arc, time::Duration};
 
@@ -168,11 +168,25 @@ fn check(found: &Model, cut: &Cut, what: &str) {
     assert!(!is_new || found.hard_state == votes[1], "{what}: entries came without their term and vote");
 }
 
+/// However a crash fell, every segment but the last is sealed again, so the loss of the last one would be
+/// seen.
+fn check_seals(disk: &SimulatedDisk, what: &str) {
+    let mut segments = disk.paths();
+    segments.retain(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    segments.sort_by_key(|path| path.to_string_lossy().split_once('-').map(|(_, id)| id.to_owned()));
+    segments.pop();
+    for path in segments {
+        let bytes = disk.bytes(&path).unwrap();
+        assert_eq!(bytes[bytes.len() - 4096 + 56], 4, "{what}: {} has no seal", path.display());
+    }
+}
+
 /// Opens what a crash has left, checks it, uses it, and opens it again.
 fn survive(crashed: &SimulatedDisk, cut: &Cut, what: &str) {
     let (mut log, state) = open(crashed).unwrap_or_else(|error| panic!("{what}: {error}"));
     let mut found = Model::of(&mut log, &state).unwrap_or_else(|error| panic!("{what}: {error}"));
     check(&found, cut, what);
+    check_seals(crashed, what);
     let next = found.entries.last().map_or(found.purged.index.0, |entry| entry.id.index.0) + 1;
     let step = Step::Write(vec![vote(9, 9), append(vec![command(next, 9, 700)])]);
     found.apply(&step);
@@ -320,4 +334,97 @@ fn a_write_costs_one_write_and_one_flush() {
         after.syncs - before.syncs
     );
     assert_eq!((after.writes - before.writes, after.syncs - before.syncs), (3, 2));
+}
+
+#[test]
+fn an_idle_store_is_marked_once_and_a_busy_one_never() {
+    let disk = SimulatedDisk::new();
+    let options = options().with_segment_bytes(1 << 20).with_mark_after(Duration::from_millis(200));
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
+    block_on(log.recover()).unwrap();
+    block_on(log.write(&[vote(1, 1)])).unwrap();
+    let before = disk.calls();
+    let started = std::time::Instant::now();
+    for index in 1..=50 {
+        block_on(log.write(&[append(vec![command(index, 1, 128)])])).unwrap();
+    }
+    let busy = disk.calls().writes - before.writes;
+    assert!(busy == 50 || started.elapsed() > Duration::from_millis(200), "{busy} writes for 50");
+    let before = disk.calls();
+    std::thread::sleep(Duration::from_millis(900));
+    let after = disk.calls();
+    assert_eq!((after.writes - before.writes, after.syncs - before.syncs), (1, 1));
+}
+
+#[test]
+fn purging_removes_files_and_the_log_goes_on() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    block_on(log.write(&[vote(1, 1)])).unwrap();
+    for index in 1..=100 {
+        block_on(log.write(&[append(vec![command(index, 1, 3000)])])).unwrap();
+    }
+    let before = disk.paths().len();
+    block_on(log.purge(LogId::new(Term(1), LogIndex(95)))).unwrap();
+    assert!(before > 15 && disk.paths().len() < 7, "{before} files, then {:?}", disk.paths());
+    drop(log);
+    let (mut log, state) = open(&disk.crash(Unflushed::Dropped)).unwrap();
+    assert_eq!((state.purged.index, state.last.index), (LogIndex(95), LogIndex(100)));
+    assert_eq!(block_on(log.read(LogIndex(96), LogIndex(100), u64::MAX)).unwrap().len(), 5);
+}
+
+/// A random call, one that keeps the contract.
+fn random_step(random: &mut fastrand::Rng, model: &Model) -> Step {
+    let last = model.entries.last().map_or(model.purged, |entry| entry.id);
+    let mut term = model.hard_state.term.0.max(1);
+    let mut group = Vec::new();
+    if model.hard_state.term == Term(0) || random.u32(0..4) == 0 {
+        term += random.u64(0..2);
+        group.push(vote(term, random.u64(1..4)));
+    }
+    if random.u32(0..12) == 0 && !model.entries.is_empty() {
+        return Step::Purge(model.entries[random.usize(0..model.entries.len())].id);
+    }
+    if random.u32(0..15) == 0 {
+        return Step::Reopen;
+    }
+    let mut first = last.index.0 + 1;
+    let mut write = LogWrite::default();
+    if random.u32(0..4) == 0 && !model.entries.is_empty() {
+        first = random.u64(model.purged.index.0 + 1..=last.index.0);
+        write.truncate_from = Some(LogIndex(first));
+    }
+    let sizes = [0, 10, 500, 3000, 9000];
+    let count = random.u64(0..4);
+    let entries = (first..first + count).map(|index| command(index, term, sizes[random.usize(0..5)]));
+    write.entries = entries.collect::<Vec<Entry>>().into();
+    group.push(write);
+    Step::Write(group)
+}
+
+#[test]
+fn random_work_survives_random_power_cuts() {
+    let mut images = 0;
+    for seed in 0..150 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (mut model, mut steps) = (Model::default(), Vec::new());
+        for _ in 0..30 {
+            let step = random_step(&mut random, &model);
+            model.apply(&step);
+            steps.push(step);
+        }
+        let whole = SimulatedDisk::new();
+        assert_eq!(run(&whole, &steps).acknowledged, model, "seed {seed} is refused without a crash");
+        let calls = whole.calls().total();
+        for _ in 0..4 {
+            let stop = random.u64(20..=calls);
+            let disk = SimulatedDisk::new();
+            disk.fail_after(stop, ErrorKind::Other);
+            let cut = run(&disk, &steps);
+            let torn = Unflushed::Torn(random.u64(..));
+            survive(&disk.crash(torn), &cut, &format!("seed {seed}, stopped after call {stop}, {torn:?}"));
+            images += 1;
+        }
+    }
+    println!("random crash images: {images}");
 }

@@ -33,7 +33,8 @@ use crate::kv::{Answer, Command, Query, Range};
 /// The version of etcd whose API this is; clients look at it to learn what they may ask.
 pub const API_VERSION: &str = "3.5.0";
 
-/// The prefixes under which the same endpoints are found. etcd 3.5 has only the first two; old clients use the last.
+/// The prefixes under which the same endpoints are found. etcd 3.5 has only the first two; old clients use
+/// the last.
 const PREFIXES: [&str; 3] = ["/v3", "/v3beta", "/v3alpha"];
 
 /// What every handler shares.

@@ -1,5 +1,5 @@
-//! What the HTTP layer needs of whatever stands behind it: here a replicated node, in the API's own tests a single
-//! copy in memory.
+//! What the HTTP layer needs of whatever stands behind it: here a replicated node, in the API's own tests a
+//! single copy in memory.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! The scalars of etcd's JSON: bytes as base64, 64-bit integers as strings, enums by name or number, and `null` for
-//! whatever is left at its default.
+//! The scalars of etcd's JSON: bytes as base64, 64-bit integers as strings, enums by name or number, and
+//! `null` for whatever is left at its default.
 
 use std::{fmt, marker::PhantomData};
 

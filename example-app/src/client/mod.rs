@@ -63,7 +63,8 @@ enum Repeat {
 }
 
 impl Client {
-    /// A client of the nodes at `endpoints` (host:port, with or without http://), which waits `timeout` for each.
+    /// A client of the nodes at `endpoints` (host:port, with or without http://), which waits `timeout` for
+    /// each.
     pub fn new(endpoints: impl IntoIterator<Item = String>, timeout: Duration) -> Client {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(timeout))

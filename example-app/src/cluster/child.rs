@@ -105,7 +105,8 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Where this process gives up early, the pipe closes and the node stops by itself; nobody waits for it then.
+        // Where this process gives up early, the pipe closes and the node stops by itself; nobody waits for
+        // it then.
         self.ask_to_stop();
     }
 }

@@ -10,7 +10,8 @@ use super::{
     words::{Command, DeleteRange, Operation, Put, Query, Range, Refusal, Txn},
 };
 
-/// The most comparisons, or operations of one list, in a transaction and those nested in it, along one path. As in etcd.
+/// The most comparisons, or operations of one list, in a transaction and those nested in it, along one path.
+/// As in etcd.
 pub const OPERATIONS_MAX: usize = 128;
 
 impl Command {

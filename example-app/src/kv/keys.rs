@@ -1,8 +1,8 @@
 //! The keys and every version that each has had.
 //!
-//! A map from the key to its history. The newest version stands apart from the older ones, so a put of a new key
-//! and a read of the present allocate nothing but the answer. Nothing is forgotten before a compaction, which
-//! comes later, so reads at old revisions always find what they ask for.
+//! A map from the key to its history. The newest version stands apart from the older ones, so a put of a new
+//! key and a read of the present allocate nothing but the answer. Nothing is forgotten before a compaction,
+//! which comes later, so reads at old revisions always find what they ask for.
 
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -92,7 +92,8 @@ impl Keys {
         self.histories.get(key).is_some_and(|history| history.newest.live.is_some())
     }
 
-    /// Every key of the span that existed at `revision` (`None`: that exists now), ascending, with what it held.
+    /// Every key of the span that existed at `revision` (`None`: that exists now), ascending, with what it
+    /// held.
     pub(super) fn range<'a>(
         &'a self,
         span: Span<'a>,

@@ -1,8 +1,9 @@
-//! The state machine: a multi-version key-value store with etcd's semantics. It knows nothing of HTTP, and of Raft
-//! only what [`machine`] says.
+//! The state machine: a multi-version key-value store with etcd's semantics. It knows nothing of HTTP, and
+//! of Raft only what [`machine`] says.
 //!
-//! There is one revision for the whole store, which begins at 1; each command that changes something takes the next. A
-//! key remembers the revision that created it, the one that last set it, and how often it was set between.
+//! There is one revision for the whole store, which begins at 1; each command that changes something takes
+//! the next. A key remembers the revision that created it, the one that last set it, and how often it was
+//! set between.
 
 mod check;
 mod keys;
@@ -50,7 +51,8 @@ impl Default for Kv {
 }
 
 impl Kv {
-    /// Carries out a command that was decided in `term`. The same commands in the same order leave the same store.
+    /// Carries out a command that was decided in `term`. The same commands in the same order leave the same
+    /// store.
     pub fn apply(&mut self, term: u64, command: Command) -> Answer {
         self.term = term;
         let result = command.check().and_then(|()| {

@@ -1,5 +1,5 @@
-//! The newest entries, kept in memory in the chunks in which they were written. Reading is slicing: an entry is
-//! cloned only where several small chunks are put together for one message.
+//! The newest entries, kept in memory in the chunks in which they were written. Reading is slicing: an
+//! entry is cloned only where several small chunks are put together for one message.
 
 use std::collections::VecDeque;
 
@@ -28,7 +28,8 @@ impl Chunk {
         self.entries[self.entries.len() - 1].id.index
     }
 
-    /// From `offset` on, at most `count_max` entries and `bytes_max` bytes, at least one entry; and its bytes.
+    /// From `offset` on, at most `count_max` entries and `bytes_max` bytes, at least one entry; and its
+    /// bytes.
     fn part(&self, offset: usize, count_max: usize, bytes_max: u64) -> (Entries, u64) {
         let count = count_max.min(self.entries.len() - offset);
         if count == self.entries.len() && self.bytes <= bytes_max {

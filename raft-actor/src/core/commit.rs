@@ -4,8 +4,8 @@ use super::{Effect, LogReader, Raft, State};
 use crate::types::{Entries, LogIndex};
 
 impl Raft {
-    /// Raft §5.4.2: the highest index that a quorum has flushed, if it is of the leader's own term. Entries of earlier
-    /// terms are committed only along with it (Raft Figure 8).
+    /// Raft §5.4.2: the highest index that a quorum has flushed, if it is of the leader's own term. Entries
+    /// of earlier terms are committed only along with it (Raft Figure 8).
     pub(super) fn advance_commit(&mut self) {
         let State::Leader(leadership) = &self.state else { return };
         let reached = self.membership().quorum_index(|node| {
@@ -26,8 +26,8 @@ impl Raft {
         self.commit_index = self.commit_index.max(index);
     }
 
-    /// Up to here the state machine may go: committed, and on this node's own disk, so that a crash cannot leave the
-    /// machine ahead of the log.
+    /// Up to here the state machine may go: committed, and on this node's own disk, so that a crash cannot
+    /// leave the machine ahead of the log.
     fn appliable(&self) -> LogIndex {
         self.commit_index.min(self.log.flushed())
     }

@@ -12,7 +12,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Input {
-    /// Time has passed, perhaps as far as [`crate::core::Raft::deadline`]. Every input passes time; this one does nothing else.
+    /// Time has passed, perhaps as far as [`crate::core::Raft::deadline`]. Every input passes time; this
+    /// one does nothing else.
     Tick,
     /// A message has arrived.
     Receive {
@@ -21,17 +22,20 @@ pub enum Input {
         /// What it says.
         message: Message,
     },
-    /// Clients want these encoded commands in the log. Answered at once by [`Effect::Proposed`] or [`Effect::ProposalRefused`].
+    /// Clients want these encoded commands in the log. Answered at once by [`Effect::Proposed`] or
+    /// [`Effect::ProposalRefused`].
     Propose {
         /// In the order in which they are to be applied.
         commands: Vec<Bytes>,
     },
-    /// Clients want to read what is committed now or later. Answered by [`Effect::ReadReady`] or [`Effect::ReadFailed`].
+    /// Clients want to read what is committed now or later. Answered by [`Effect::ReadReady`] or
+    /// [`Effect::ReadFailed`].
     Read {
         /// The caller's number for this batch of reads.
         id: ReadId,
     },
-    /// Hand leadership to `to`, or to the voter that is furthest ahead. Answered by [`Effect::TransferEnded`].
+    /// Hand leadership to `to`, or to the voter that is furthest ahead. Answered by
+    /// [`Effect::TransferEnded`].
     Transfer {
         /// The successor.
         to: Option<NodeId>,
@@ -64,8 +68,8 @@ pub enum Input {
 
 /// Something to be done. Effects are carried out in the order in which they stand.
 ///
-/// No message is ever given out before what it promises is flushed: the core holds it back until [`Input::Flushed`], so
-/// whoever carries effects out may do each at once.
+/// No message is ever given out before what it promises is flushed: the core holds it back until
+/// [`Input::Flushed`], so whoever carries effects out may do each at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Effect {
@@ -98,7 +102,8 @@ pub enum Effect {
         /// How many commands.
         count: u64,
     },
-    /// The oldest unanswered [`Input::Propose`] was refused whole: this node does not lead, or is handing over.
+    /// The oldest unanswered [`Input::Propose`] was refused whole: this node does not lead, or is handing
+    /// over.
     ProposalRefused {
         /// Who to ask instead.
         leader: Option<NodeId>,
@@ -119,8 +124,8 @@ pub enum Effect {
         /// Who leads, as far as this node knows.
         leader: Option<NodeId>,
     },
-    /// Role, term or leader have changed. Proposals of an earlier leadership of this node that are not applied yet have an
-    /// unknown outcome from here on.
+    /// Role, term or leader have changed. Proposals of an earlier leadership of this node that are not
+    /// applied yet have an unknown outcome from here on.
     RoleChanged {
         /// From now on.
         role: Role,

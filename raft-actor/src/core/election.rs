@@ -23,7 +23,8 @@ impl Raft {
         if self.membership().is_voter(self.id) {
             self.start_pre_vote();
         } else {
-            // Raft §6: learners and removed servers never campaign; they only stop counting on a silent leader.
+            // Raft §6: learners and removed servers never campaign; they only stop counting on a silent
+            // leader.
             self.become_follower(self.term(), None);
         }
     }
@@ -79,8 +80,8 @@ impl Raft {
         self.send(from, Message::RequestVoteReply(RequestVoteReply { term, vote_granted, pre_vote: true }));
     }
 
-    /// Raft §5.2, §5.4.1. A voter does not ask whether the candidate, or it itself, is a member: the log that says so may
-    /// not have reached it yet (thesis §4.2.2).
+    /// Raft §5.2, §5.4.1. A voter does not ask whether the candidate, or it itself, is a member: the log
+    /// that says so may not have reached it yet (thesis §4.2.2).
     pub(super) fn answer_vote(&mut self, from: NodeId, request: RequestVote) {
         if request.term > self.term() {
             // thesis §4.2.3: its leader is heard, so the term was not taken over. No answer.

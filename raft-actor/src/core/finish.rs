@@ -1,7 +1,8 @@
 //! The end of a batch: everything that the inputs have led to, said once and in order.
 //!
-//! First the write, so that the disk works while the rest is done; then answers and changes of role in the order in which
-//! they happened; then messages, reads of the log, entries to apply, and reads and transfers that have ended.
+//! First the write, so that the disk works while the rest is done; then answers and changes of role in the
+//! order in which they happened; then messages, reads of the log, entries to apply, and reads and transfers
+//! that have ended.
 
 use std::{collections::VecDeque, mem};
 
@@ -60,8 +61,8 @@ impl Raft {
         self.output.outbox.push((to, message));
     }
 
-    /// Stands among the answers to proposals, in the order of events: what was accepted before this leadership ended is
-    /// told before its end, and what the next one accepts after its beginning.
+    /// Stands among the answers to proposals, in the order of events: what was accepted before this
+    /// leadership ended is told before its end, and what the next one accepts after its beginning.
     pub(super) fn note_role_change(&mut self) {
         let standing = self.standing();
         if self.output.told != standing {
@@ -114,8 +115,9 @@ impl Raft {
         effects.extend(outbox.into_iter().map(|(to, message)| Effect::Send { to, message }));
     }
 
-    /// Whether a message that has waited for the disk should still be said: a candidate may have lost its election, and
-    /// a follower its leader, meanwhile. A vote stays given: it was written, or a later term was, and no other vote can follow.
+    /// Whether a message that has waited for the disk should still be said: a candidate may have lost its
+    /// election, and a follower its leader, meanwhile. A vote stays given: it was written, or a later term
+    /// was, and no other vote can follow.
     fn is_still_true(&self, message: &Message) -> bool {
         match message {
             Message::RequestVote(request) if request.pre_vote => {

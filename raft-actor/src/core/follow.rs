@@ -67,7 +67,8 @@ impl Raft {
     pub(super) fn take_append(&mut self, from: NodeId, request: AppendEntries) {
         let is_other_leader = self.leader.is_some_and(|leader| leader != from);
         if self.role() == Role::Leader || is_other_leader || !is_well_formed(&request) {
-            // Raft §5.2: a term has one leader, and it sends its own log. Whoever claims otherwise is not believed.
+            // Raft §5.2: a term has one leader, and it sends its own log. Whoever claims otherwise is not
+            // believed.
             return;
         }
         // Raft §5.2: a candidate that hears the leader of its term goes back to following.
@@ -88,15 +89,16 @@ impl Raft {
         let is_heartbeat = request.entries.is_empty();
         self.append_missing(&request);
         self.following.verified = self.following.verified.max(last);
-        // Raft Figure 2, AppendEntries 5: no further than what this request has verified; there may be another
-        // leader's entries behind it.
+        // Raft Figure 2, AppendEntries 5: no further than what this request has verified; there may be
+        // another leader's entries behind it.
         self.commit_to(request.leader_commit.min(last));
         // With entries on their way to the disk the ack follows the flush; one now would say nothing new.
         let flush_will_tell = self.following.verified > self.log.flushed();
         self.following.ack_due |= is_heartbeat || is_new_round || !flush_will_tell;
     }
 
-    /// Raft Figure 2, AppendEntries 3 and 4: skips what is there, truncates where a term differs, and nowhere else.
+    /// Raft Figure 2, AppendEntries 3 and 4: skips what is there, truncates where a term differs, and
+    /// nowhere else.
     fn append_missing(&mut self, request: &AppendEntries) {
         let entries = &request.entries;
         let purged = self.log.purged().index;

@@ -1,9 +1,9 @@
-//! The log as the core sees it: where each term begins, which entries change the membership, the newest entries
-//! themselves, and how far the disk has followed.
+//! The log as the core sees it: where each term begins, which entries change the membership, the newest
+//! entries themselves, and how far the disk has followed.
 //!
-//! `purged.index <= flushed <= last.index`, and `flushed < unwritten`. Appending and truncating change memory only;
-//! [`Log::take_write`] then hands everything new to the disk as one write, and [`Log::complete`] learns that
-//! it is there.
+//! `purged.index <= flushed <= last.index`, and `flushed < unwritten`. Appending and truncating change
+//! memory only; [`Log::take_write`] then hands everything new to the disk as one write, and
+//! [`Log::complete`] learns that it is there.
 
 use std::collections::VecDeque;
 
@@ -183,8 +183,8 @@ impl Log {
         };
         self.last = LogId::new(term, index);
         self.flushed = self.flushed.min(index);
-        // A write under way will put entries on the disk that are no longer the log's. Its completion must not
-        // be taken for that of others which come to stand in the same place, even with the same LogId.
+        // A write under way will put entries on the disk that are no longer the log's. Its completion must
+        // not be taken for that of others which come to stand in the same place, even with the same LogId.
         for (_, through) in &mut self.writes {
             *through = (*through).min(index);
         }
@@ -220,8 +220,8 @@ impl Log {
         }
     }
 
-    /// Entries from `first` to at most `last` within the limits, and their bytes; none where `first` is no longer (or
-    /// not yet) in memory.
+    /// Entries from `first` to at most `last` within the limits, and their bytes; none where `first` is no
+    /// longer (or not yet) in memory.
     pub(super) fn slice(
         &self,
         first: LogIndex,

@@ -1,5 +1,6 @@
-//! The core decides. [`Raft`] is a pure function of state: `step(now, input) -> effects`. It never waits, never asks
-//! the time, and draws its own random numbers from a seed, so the same state and the same input have the same effects.
+//! The core decides. [`Raft`] is a pure function of state: `step(now, input) -> effects`. It never waits,
+//! never asks the time, and draws its own random numbers from a seed, so the same state and the same input
+//! have the same effects.
 //!
 //! Whoever carries the effects out does so in order, one after the other, and reports back: that a write is
 //! flushed, that entries are applied, that a message has come. Inputs may be handed over in batches
@@ -7,41 +8,44 @@
 //!
 //! # Elections (Raft §5.2, §5.4.1; thesis §4.2.3, §9.6)
 //!
-//! A voter that hears no leader for a random time between `election_timeout_min` and `_max` first asks the others
-//! whether they would vote for it (*pre-vote*), and raises its term only if a quorum would. A node that has heard a
-//! leader within `election_timeout_min` does not answer candidates, unless the leader itself asked for the election. A
-//! leader that hears no quorum for `election_timeout_max` steps down (*check-quorum*). A vote is given once a term,
-//! to a log at least as new as the voter's own, and is on the disk before it is told, to oneself too.
+//! A voter that hears no leader for a random time between `election_timeout_min` and `_max` first asks the
+//! others whether they would vote for it (*pre-vote*), and raises its term only if a quorum would. A node
+//! that has heard a leader within `election_timeout_min` does not answer candidates, unless the leader
+//! itself asked for the election. A leader that hears no quorum for `election_timeout_max` steps down
+//! (*check-quorum*). A vote is given once a term, to a log at least as new as the voter's own, and is on
+//! the disk before it is told, to oneself too.
 //!
 //! # Replication (Raft §5.3; thesis §10.2)
 //!
-//! The leader sends a window of AppendEntries to each peer, while its own disk writes the same entries: its own flush is one
-//! vote among the others. A follower answers with `match_index`, what this leader has verified *and* is flushed. Where logs
-//! part, both sides skip whole terms to find the place. An entry is truncated only where the leader has
-//! another in its place, and never at or below the commit index.
+//! The leader sends a window of AppendEntries to each peer, while its own disk writes the same entries: its
+//! own flush is one vote among the others. A follower answers with `match_index`, what this leader has
+//! verified *and* is flushed. Where logs part, both sides skip whole terms to find the place. An entry is
+//! truncated only where the leader has another in its place, and never at or below the commit index.
 //!
 //! # Commit and apply (Raft §5.4.2)
 //!
-//! An entry of the leader's own term is committed once a quorum has flushed it, and with it all before it. A node applies what
-//! is committed and on its own disk, each index once, in order.
+//! An entry of the leader's own term is committed once a quorum has flushed it, and with it all before it.
+//! A node applies what is committed and on its own disk, each index once, in order.
 //!
 //! # Reads (thesis §6.4) and handing over (thesis §3.10)
 //!
-//! A read waits for a round of heartbeats which proves that no later leader has taken over, and is then answered with
-//! the commit index that was known when the round began. Any node takes reads; a follower asks its leader. A leader
-//! that hands over stops taking proposals, brings its successor up to date, and tells it to campaign.
+//! A read waits for a round of heartbeats which proves that no later leader has taken over, and is then
+//! answered with the commit index that was known when the round began. Any node takes reads; a follower
+//! asks its leader. A leader that hands over stops taking proposals, brings its successor up to date, and
+//! tells it to campaign.
 //!
 //! # What is refused
 //!
-//! A term more than [`TERM_JUMP_MAX`] above the node's own, or `u64::MAX`, comes from a broken node: its message is
-//! dropped, or one bad message could push the cluster to the end of the numbers and stop elections for ever. Entries
-//! that are not consecutive, or are newer than the leader that sends them, are dropped too. Nothing that a peer
-//! says makes a node panic, except a leader that contradicts a committed entry: to go on would lose data.
+//! A term more than [`TERM_JUMP_MAX`] above the node's own, or `u64::MAX`, comes from a broken node: its
+//! message is dropped, or one bad message could push the cluster to the end of the numbers and stop
+//! elections for ever. Entries that are not consecutive, or are newer than the leader that sends them, are
+//! dropped too. Nothing that a peer says makes a node panic, except a leader that contradicts a committed
+//! entry: to go on would lose data.
 //!
 //! # Caveats
 //!
-//! The log is never purged yet and there are no snapshots, so a peer that needs purged entries is only sent heartbeats.
-//! The membership is what the log says; there is no input to change it yet.
+//! The log is never purged yet and there are no snapshots, so a peer that needs purged entries is only sent
+//! heartbeats. The membership is what the log says; there is no input to change it yet.
 //!
 //! # Example
 //!
@@ -143,8 +147,8 @@ enum State {
 impl Raft {
     /// A node that starts, or starts again, at `now` with what its log storage has recovered.
     ///
-    /// `base` is the membership where the log holds none. `seed` is for election timeouts; every node needs another, or
-    /// their elections collide. The configuration must be valid ([`Config::validate`]).
+    /// `base` is the membership where the log holds none. `seed` is for election timeouts; every node needs
+    /// another, or their elections collide. The configuration must be valid ([`Config::validate`]).
     pub fn new(id: NodeId, config: &Config, seed: u64, now: Time, state: LogState, base: Membership) -> Raft {
         let purged = state.purged.index;
         let hard_state = state.hard_state;

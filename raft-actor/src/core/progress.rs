@@ -1,7 +1,8 @@
 //! What a leader knows of one peer, and what it may send to it (Raft §5.3).
 //!
-//! `match_index < next_index` always, and `match_index` only rises. While *probing*, one message is on its way at a
-//! time, to find where the logs part; while *replicating*, a window of them, bounded by count and by bytes.
+//! `match_index < next_index` always, and `match_index` only rises. While *probing*, one message is on its
+//! way at a time, to find where the logs part; while *replicating*, a window of them, bounded by count and
+//! by bytes.
 
 use std::collections::VecDeque;
 
@@ -67,8 +68,8 @@ impl Progress {
         }
     }
 
-    /// Whether a commit index should go out although there is nothing else to say: the peer has the entries, and has
-    /// not been told.
+    /// Whether a commit index should go out although there is nothing else to say: the peer has the
+    /// entries, and has not been told.
     pub(super) fn wants_commit(&self, commit: LogIndex) -> bool {
         self.state == PeerState::Replicate && self.told_commit < commit && self.match_index >= commit
     }
@@ -115,7 +116,8 @@ impl Progress {
     /// The peer refused what comes before `next_index`: goes on from `next`, never below what it has.
     pub(super) fn back_up(&mut self, next: LogIndex) {
         let next = next.max(self.match_index.next());
-        // Where nothing earlier can be tried (it was purged), waits for the heartbeat instead of asking in a circle.
+        // Where nothing earlier can be tried (it was purged), waits for the heartbeat instead of asking in
+        // a circle.
         let is_stuck = self.state == PeerState::Probe && next >= self.next_index;
         self.probe(next.min(self.next_index), is_stuck);
     }

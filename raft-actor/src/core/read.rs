@@ -1,7 +1,7 @@
 //! Linearizable reads without the log (thesis §6.4).
 //!
-//! A leader answers a read with its commit index, once a round of heartbeats that began after the read has shown that it
-//! still led. Reads that come while a round is out share the next one.
+//! A leader answers a read with its commit index, once a round of heartbeats that began after the read has
+//! shown that it still led. Reads that come while a round is out share the next one.
 
 use std::mem;
 
@@ -28,7 +28,8 @@ struct Round {
     readers: Vec<Reader>,
 }
 
-/// One question. Known by its place in a round and never by its id, so an id that comes twice confuses nothing.
+/// One question. Known by its place in a round and never by its id, so an id that comes twice confuses
+/// nothing.
 #[derive(Clone, Copy, Debug)]
 struct Reader {
     /// The follower that asks; none for this node itself.

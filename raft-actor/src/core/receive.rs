@@ -39,8 +39,9 @@ impl Raft {
         term.0 == u64::MAX || term.0 > self.term().0.saturating_add(TERM_JUMP_MAX)
     }
 
-    /// Raft §5.1: a request of a term that is over is refused, and the sender told of the newer one. Without this a node
-    /// that stands alone in a higher term, or behind in a lower one, would never be heard again.
+    /// Raft §5.1: a request of a term that is over is refused, and the sender told of the newer one.
+    /// Without this a node that stands alone in a higher term, or behind in a lower one, would never be
+    /// heard again.
     fn refuse_stale(&mut self, from: NodeId, message: &Message) {
         let term = self.term();
         let reply = match message {
@@ -74,8 +75,8 @@ impl Raft {
         }
     }
 
-    /// Whether a leader was heard within the shortest election timeout (thesis §4.2.3). A leader hears itself: if it
-    /// no longer leads a quorum, it steps down by itself.
+    /// Whether a leader was heard within the shortest election timeout (thesis §4.2.3). A leader hears
+    /// itself: if it no longer leads a quorum, it steps down by itself.
     pub(super) fn hears_leader(&self) -> bool {
         if matches!(self.state, State::Leader(_)) {
             return true;

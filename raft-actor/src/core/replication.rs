@@ -110,8 +110,9 @@ impl Raft {
                 peer.matched(match_index);
             }
             AppendOutcome::Conflict { rejected, hint } if peer.is_news(rejected.index) => {
-                // Raft §5.3, fast back-up: both sides skip whole terms in which the logs cannot agree. At most as far as
-                // the first entry that is still here; before that only a snapshot would help.
+                // Raft §5.3, fast back-up: both sides skip whole terms in which the logs cannot agree. At
+                // most as far as the first entry that is still here; before that only a snapshot would
+                // help.
                 let common = log.highest_within(hint).index.min(rejected.index.previous());
                 peer.back_up(common.max(log.purged().index).next());
             }

@@ -30,7 +30,8 @@ impl Raft {
         }
     }
 
-    /// Who is to lead: the one named, or the voter that is furthest ahead among those heard of late. Only a voter.
+    /// Who is to lead: the one named, or the voter that is furthest ahead among those heard of late. Only a
+    /// voter.
     fn successor(&self, to: Option<NodeId>) -> Option<NodeId> {
         let State::Leader(leadership) = &self.state else { return None };
         let membership = self.membership();
@@ -82,7 +83,8 @@ impl Raft {
         self.fail_leader_reads(leadership.readers);
     }
 
-    /// The leader hands over to this node: an election at once, without the question whether it would succeed.
+    /// The leader hands over to this node: an election at once, without the question whether it would
+    /// succeed.
     pub(super) fn take_timeout_now(&mut self, from: NodeId) {
         let is_from_leader = self.leader.is_none_or(|leader| leader == from);
         if is_from_leader && !matches!(self.state, State::Leader(_)) && self.membership().is_voter(self.id) {

@@ -120,7 +120,11 @@ impl<S: StateMachine> NodeBuilder<S> {
         let (id, config) = (self.id, self.config.clone());
         let raft = Raft::new(id, &config, runtime.random(), runtime.now(), state, Membership::default());
         tracing::info!(
-            node = %id, term = %raft.term(), last = %raft.last_log_id(), members = raft.membership().voters().len(), "node starts"
+            node = %id,
+            term = %raft.term(),
+            last = %raft.last_log_id(),
+            voters = raft.membership().voters().len(),
+            "node starts"
         );
         Ok(self.start_actors(&runtime, storage, &transport, raft))
     }

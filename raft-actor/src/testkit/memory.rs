@@ -12,10 +12,11 @@ use crate::{
     types::{Entries, Entry, HardState, LogId, LogIndex, LogState, LogWrite},
 };
 
-/// A log in memory that keeps the contract of [`LogStorage`], as far as memory can: it survives a node, not a process.
+/// A log in memory that keeps the contract of [`LogStorage`], as far as memory can: it survives a node,
+/// not a process.
 ///
-/// Clones share their content, so a test restarts a node by giving it a clone. Appending a run of entries shares the run
-/// and copies no entry. Nothing ever waits.
+/// Clones share their content, so a test restarts a node by giving it a clone. Appending a run of entries
+/// shares the run and copies no entry. Nothing ever waits.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryLog {
     content: Arc<Mutex<Content>>,

@@ -1,11 +1,13 @@
-//! A cluster of cores in memory. It carries their effects out with no will of its own: a test decides what is flushed,
-//! what is delivered, what is lost and who crashes. Every message and every write is checked on its way.
+//! A cluster of cores in memory. It carries their effects out with no will of its own: a test decides what
+//! is flushed, what is delivered, what is lost and who crashes. Every message and every write is checked on
+//! its way.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
+use super::one::log;
 use bytes::Bytes;
 use raft_actor::{
     config::Config,
@@ -59,6 +61,11 @@ pub(super) struct Node {
     /// Effects for the node's clients, in order.
     pub(super) told: Vec<Effect>,
     reads: BTreeMap<ReadId, usize>,
+}
+
+/// A disk with a log of these terms.
+pub(super) fn disk(term: u64, terms: &[u64]) -> Disk {
+    Disk { hard_state: HardState { term: Term(term), voted_for: None }, entries: log(terms) }
 }
 
 /// All nodes, the wire between them, and the record of what must stay true.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod elections;
+mod figures;
 mod one;
 mod properties;
 mod reading;

@@ -1,4 +1,5 @@
-//! Properties that must hold for any input: quorums against their definition, and the log against a plain vector.
+//! Properties that must hold for any input: quorums against their definition, and the log against a plain
+//! vector.
 
 use std::collections::BTreeSet;
 

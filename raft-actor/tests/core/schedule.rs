@@ -1,5 +1,6 @@
-//! Random schedules: messages lost, doubled and reordered, nodes crashed with writes unflushed, networks parted. The cluster
-//! checks Raft Figure 3 after every step (see `cluster.rs`); this drives it, and counts what has happened.
+//! Random schedules: messages lost, doubled and reordered, nodes crashed with writes unflushed, networks
+//! parted. The cluster checks Raft Figure 3 after every step (see `cluster.rs`); this drives it, and counts
+//! what has happened.
 
 use std::time::Duration;
 

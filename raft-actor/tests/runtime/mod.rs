@@ -2,3 +2,4 @@
 
 mod hosts;
 mod simulator;
+mod your_own;

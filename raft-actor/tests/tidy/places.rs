@@ -31,7 +31,7 @@ const CRATES: &[(&str, &str)] = &[
     ("raft-actor", "src/lib.rs"),
     ("raft-storage-file", "src/lib.rs"),
     ("raft-net-http", "src/lib.rs"),
-    ("example-app", "src/main.rs"),
+    ("example-app", "src/lib.rs"),
 ];
 
 const README_AS_DOC: &str = "#![doc = include_str!(\"../README.md\")]";

@@ -1,6 +1,9 @@
 //! The workspace as the rules see it: every text file, with the path from the root.
 
-use std::path::{Path as FilePath, PathBuf};
+use std::{
+    path::{Path as FilePath, PathBuf},
+    sync::LazyLock,
+};
 
 use super::scan::{Path, Token, code_of, paths_of, tokens_of};
 
@@ -77,11 +80,14 @@ pub(super) fn root() -> PathBuf {
 }
 
 /// Every text file of the workspace, sorted by path. Build products and version control are left out.
-pub(super) fn files() -> Vec<SourceFile> {
-    let mut files = Vec::new();
-    gather(&root(), &root(), &mut files);
-    files.sort_by(|one, other| one.path.cmp(&other.path));
-    files
+pub(super) fn files() -> &'static [SourceFile] {
+    static FILES: LazyLock<Vec<SourceFile>> = LazyLock::new(|| {
+        let mut files = Vec::new();
+        gather(&root(), &root(), &mut files);
+        files.sort_by(|one, other| one.path.cmp(&other.path));
+        files
+    });
+    &FILES
 }
 
 /// What stands at the top of the workspace, without what `.gitignore` leaves out.

@@ -1,7 +1,7 @@
 //! A disk in memory that can lose power after any call, fill up, or fail.
 //!
-//! It keeps two images of everything: what a program sees, and what is durable. A crash makes a new disk out of the
-//! durable one and, sector by sector and name by name, of as much of the rest as is asked for.
+//! It keeps two images of everything: what a program sees, and what is durable. A crash makes a new disk
+//! out of the durable one and, sector by sector and name by name, of as much of the rest as is asked for.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -121,7 +121,8 @@ impl SimulatedDisk {
         state.fail_after = Some((state.calls.total() + calls, kind));
     }
 
-    /// The next flush of a file fails, and those after it succeed: as a system does that has marked the pages clean.
+    /// The next flush of a file fails, and those after it succeed: as a system does that has marked the
+    /// pages clean.
     pub fn fail_next_sync(&self) {
         self.state().sync_fails_once = true;
     }

@@ -1,5 +1,5 @@
-//! Random commands, applied to the store and to a model so simple that it can be seen to be right: a plain map, and
-//! a copy of it for every revision.
+//! Random commands, applied to the store and to a model so simple that it can be seen to be right: a plain
+//! map, and a copy of it for every revision.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! What every [`LogStorage`] must do, line by line of its contract.
 //!
-//! [`check`] runs all of it. `fresh` makes a new, empty storage's opener; the opener opens that same storage, again and
-//! again, after the one that was open has been dropped. `block_on` is how your runtime waits for a future.
+//! [`check`] runs all of it. `fresh` makes a new, empty storage's opener; the opener opens that same
+//! storage, again and again, after the one that was open has been dropped. `block_on` is how your runtime
+//! waits for a future.
 //!
 //! ```
 //! use raft_actor::testkit::{memory::MemoryLog, suite::log_storage};
@@ -29,7 +30,8 @@ use crate::{
 /// A future that need not be sent to another thread.
 pub type LocalFuture<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 
-/// Holds a storage against the whole contract. Panics where it is broken, with the line's name printed before.
+/// Holds a storage against the whole contract. Panics where it is broken, with the line's name printed
+/// before.
 pub fn check<L, Open>(fresh: impl Fn() -> Open, block_on: impl Fn(LocalFuture<'_>))
 where
     L: LogStorage,

@@ -1,0 +1,131 @@
+//! How processes begin and end.
+
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use super::{
+    PROGRAM,
+    harness::{Cluster, wait_for_exit, wait_until},
+};
+
+#[test]
+fn a_node_that_is_told_to_stop_hands_over_and_ends_with_zero() {
+    let mut cluster = Cluster::started(PROGRAM, 3);
+    for signal in ["TERM", "INT"] {
+        let leader = cluster.wait_for_leader(Duration::from_secs(10));
+        let status = cluster.signal(leader, signal);
+        assert_eq!(status.code(), Some(0), "{}", cluster.log(leader));
+        let next = cluster.wait_for_leader(Duration::from_secs(10));
+        assert_ne!(next, leader);
+        assert_eq!(cluster.put(next, "key", signal).0, 200);
+        cluster.start(leader);
+        cluster.wait_until_caught_up(leader, Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn a_follower_that_was_away_catches_up() {
+    let mut cluster = Cluster::started(PROGRAM, 3);
+    let leader = cluster.wait_for_leader(Duration::from_secs(10));
+    let away = cluster.nodes().find(|node| *node != leader).expect("there are three");
+    cluster.kill(away);
+    for number in 0..50 {
+        assert_eq!(cluster.put(leader, &format!("key {number}"), "value").0, 200);
+    }
+    cluster.start(away);
+    cluster.wait_until_caught_up(away, Duration::from_secs(10));
+    assert!(cluster.are_identical().1);
+}
+
+/// The command `cluster`, with three nodes on free ports; killed when dropped.
+struct Supervised {
+    supervisor: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    processes: Vec<u32>,
+    _folder: tempfile::TempDir,
+}
+
+impl Supervised {
+    fn start(base_port: u16) -> Supervised {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut supervisor = Command::new(PROGRAM)
+            .args(["cluster", "--base-port", &base_port.to_string(), "--data"])
+            .arg(folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program can be run");
+        let output = supervisor.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(output).lines();
+        let mut processes = Vec::new();
+        while processes.len() < 3 {
+            let line = lines.next().expect("it says more").expect("text");
+            let id = line.split("is process ").nth(1).and_then(|rest| rest.split(' ').next());
+            processes.push(id.expect("a node a line").parse().expect("a number"));
+        }
+        Supervised { supervisor, lines, processes, _folder: folder }
+    }
+
+    fn wait_for_line(&mut self, words: &str) -> String {
+        let found = self.lines.by_ref().map_while(Result::ok).find(|line| line.contains(words));
+        found.unwrap_or_else(|| panic!("the supervisor never said {words:?}"))
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.supervisor.kill();
+        let _ = self.supervisor.wait();
+    }
+}
+
+fn signal(process: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status();
+    assert!(status.expect("kill is there").success());
+}
+
+fn runs(process: u32) -> bool {
+    // A zombie runs no more.
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+}
+
+#[test]
+fn the_supervisor_starts_again_what_dies_and_stops_all_in_order() {
+    let mut supervised = Supervised::start(26_100);
+    supervised.wait_for_line("leader");
+    signal(supervised.processes[0], "KILL");
+    assert!(supervised.wait_for_line("has ended").contains("node 1"));
+    assert!(supervised.wait_for_line("is started again").contains("node 1"));
+    signal(supervised.supervisor.id(), "TERM");
+    for node in 1..=3 {
+        let line = supervised.wait_for_line(&format!("node {node}: "));
+        println!("{line}");
+    }
+    let status = supervised.supervisor.wait().expect("it is ours");
+    assert_eq!(status.code(), Some(0));
+    assert!(supervised.processes.iter().all(|process| !runs(*process)));
+}
+
+#[test]
+fn no_node_outlives_a_supervisor_that_is_killed() {
+    let mut supervised = Supervised::start(26_200);
+    supervised.wait_for_line("leader");
+    supervised.supervisor.kill().expect("it is ours to kill");
+    wait_until(Duration::from_secs(20), "the nodes to end", || {
+        supervised.processes.iter().all(|process| !runs(*process))
+    });
+}
+
+#[test]
+fn a_second_node_at_the_same_address_is_refused() {
+    let cluster = Cluster::started(PROGRAM, 1);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = cluster.command(1);
+    command.arg("--data").arg(folder.path());
+    let process = command.stderr(Stdio::null()).spawn().expect("the program can be run");
+    assert_eq!(wait_for_exit(process, Duration::from_secs(20)).code(), Some(1));
+}

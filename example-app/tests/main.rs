@@ -1,0 +1,10 @@
+//! Real processes, real files, real connections.
+
+mod bad_input;
+mod basics;
+mod harness;
+mod leader_loss;
+mod lifecycle;
+
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_example-app");

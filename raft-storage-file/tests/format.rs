@@ -1,0 +1,177 @@
+//! The format, byte by byte: a folder written by this version must be the one that was committed, and the
+//! committed one must be read. `UPDATE=1 cargo test -p raft-storage-file` writes it anew, which is right
+//! only with a new format version.
+
+use std::{fmt::Write as _, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use raft_actor::{
+    membership::Membership,
+    storage::{LogStorage, StorageError},
+    types::{Entry, LogId, LogIndex, LogWrite, NodeId, Payload, Term},
+};
+use raft_storage_file::{
+    FileLog,
+    disk::{
+        Disk,
+        simulated::{SimulatedDisk, Unflushed},
+    },
+};
+
+use crate::crash::{FOLDER, IDENTITY, Model, Step, append, block_on, options, vote};
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-1.txt");
+
+fn entry(index: u64, term: u64, payload: Payload) -> Entry {
+    Entry::new(LogId::new(Term(term), LogIndex(index)), payload)
+}
+
+fn steps() -> Vec<Step> {
+    let members = Membership::new([(NodeId(1), "one:1".to_owned()), (NodeId(2), "two:2".to_owned())]);
+    let command = |text: &'static str| Payload::Command(Bytes::from_static(text.as_bytes()));
+    vec![
+        Step::Write(vec![
+            vote(1, 2),
+            append(vec![entry(1, 1, Payload::Membership(members.unwrap())), entry(2, 1, Payload::Noop)]),
+        ]),
+        Step::Write(vec![append(vec![entry(3, 1, command("set x 1")), entry(4, 1, command("set y 2"))])]),
+        Step::Write(vec![
+            vote(2, 1),
+            LogWrite {
+                truncate_from: Some(LogIndex(4)),
+                ..append(vec![entry(4, 2, Payload::Command(Bytes::from(vec![0; 1000])))])
+            },
+        ]),
+        Step::Purge(LogId::new(Term(1), LogIndex(1))),
+        Step::Write(vec![append(vec![entry(5, 2, command("set z 3"))])]),
+    ]
+}
+
+fn written() -> (SimulatedDisk, Model) {
+    let disk = SimulatedDisk::new();
+    let options = options().with_segment_bytes(16 << 10);
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
+    block_on(log.recover()).unwrap();
+    let mut model = Model::default();
+    for step in steps() {
+        model.apply(&step);
+        match &step {
+            Step::Write(writes) => block_on(log.write(writes)).unwrap(),
+            Step::Purge(through) => block_on(log.purge(*through)).unwrap(),
+            Step::Reopen => {}
+        }
+    }
+    drop(log);
+    (disk, model)
+}
+
+/// Every line of 16 bytes that is not zeros, with its offset.
+fn dump(disk: &SimulatedDisk) -> String {
+    let mut text = String::new();
+    for path in disk.paths() {
+        let bytes = disk.bytes(&path).unwrap();
+        writeln!(text, "{} {}", path.display(), bytes.len()).unwrap();
+        let mut last = None;
+        for (number, line) in bytes.chunks(16).enumerate() {
+            if line.iter().all(|byte| *byte == 0) || Some(line) == last {
+                if Some(line) == last && line[0] != 0 && !text.ends_with("*\n") {
+                    text.push_str("*\n");
+                }
+                continue;
+            }
+            last = Some(line);
+            let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(text, "{:08x} {}", number * 16, hex.join(" ")).unwrap();
+        }
+    }
+    text
+}
+
+#[test]
+fn the_format_is_the_one_that_was_committed() {
+    let (disk, _) = written();
+    let found = dump(&disk);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(Path::new(GOLDEN).parent().unwrap()).unwrap();
+        std::fs::write(GOLDEN, &found).unwrap();
+    }
+    let golden = std::fs::read_to_string(GOLDEN).unwrap();
+    for (number, (ours, theirs)) in found.lines().zip(golden.lines()).enumerate() {
+        assert_eq!(ours, theirs, "line {} of {GOLDEN}", number + 1);
+    }
+    assert_eq!(found.lines().count(), golden.lines().count());
+}
+
+#[test]
+fn what_was_written_in_the_format_is_read_back() {
+    let (disk, model) = written();
+    let mut log =
+        FileLog::open_on(Arc::new(disk.crash(Unflushed::Dropped)), FOLDER, IDENTITY, options()).unwrap();
+    let state = block_on(log.recover()).unwrap();
+    assert_eq!(Model::of(&mut log, &state), Ok(model));
+    assert_eq!(state.terms, [(LogIndex(2), Term(1)), (LogIndex(4), Term(2))]);
+}
+
+#[test]
+fn a_folder_of_a_newer_format_is_refused() {
+    let (disk, _) = written();
+    disk.damage(&Path::new(FOLDER).join("META"), |bytes| {
+        for copy in bytes.chunks_mut(4096) {
+            copy[8] = 2;
+            let crc = crc32c::crc32c(&copy[8..64]);
+            copy[4..8].copy_from_slice(&crc.to_le_bytes());
+        }
+    });
+    match FileLog::open_on(Arc::new(disk), FOLDER, IDENTITY, options()) {
+        Err(StorageError::Refused(sentence)) => {
+            assert!(sentence.contains("format 2") && sentence.contains("reads format 1"), "{sentence}");
+        }
+        other => panic!("it was not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn files_made_of_chance_are_refused_and_never_a_panic() {
+    let (disk, _) = written();
+    let mut random = fastrand::Rng::with_seed(5);
+    for path in disk.paths() {
+        for _ in 0..50 {
+            let copy = disk.crash(Unflushed::Kept);
+            let length =
+                if random.bool() { disk.bytes(&path).unwrap().len() } else { random.usize(0..40_000) };
+            copy.damage(&path, |bytes| {
+                bytes.resize(length, 0);
+                random.fill(bytes);
+            });
+            let opened = FileLog::open_on(Arc::new(copy.clone()), FOLDER, IDENTITY, options());
+            let outcome = opened.and_then(|mut log| block_on(log.recover()));
+            let sentence = outcome.unwrap_err().to_string();
+            assert!(sentence.contains(path.to_str().unwrap()), "{sentence}");
+        }
+        copy_without(&disk, &path);
+    }
+}
+
+/// The same with the file gone.
+fn copy_without(disk: &SimulatedDisk, path: &Path) {
+    let copy = disk.crash(Unflushed::Kept);
+    copy.remove(path).unwrap();
+    let opened = FileLog::open_on(Arc::new(copy), FOLDER, IDENTITY, options());
+    let outcome = opened.and_then(|mut log| block_on(log.recover()));
+    outcome.unwrap_err();
+}
+
+#[test]
+fn every_test_that_the_page_on_the_format_names_is_there() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(package.join("../docs/src/reference/file-format.md")).unwrap();
+    let mut named = 0;
+    for (module, test) in page.split('`').filter_map(|word| word.split_once("::")) {
+        if module.chars().all(char::is_lowercase) {
+            let source = std::fs::read_to_string(package.join(format!("tests/{module}.rs"))).unwrap();
+            assert!(source.contains(&format!("fn {test}(")), "{module}::{test} is named but not there");
+            named += 1;
+        }
+    }
+    assert!(named > 20, "the page names only {named} tests");
+}
