@@ -1,9 +1,12 @@
 //! Who runs: ours and openraft, each in the arrangements that are worth trying.
 
 use crate::{
-    course::{Plan, Sample},
+    course::{Plan, Sample, Void},
     ours, rival,
 };
+
+/// How often a run is taken again that was disturbed.
+const DISTURBED_MAX: u64 = 10;
 
 /// One system in one arrangement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,7 +41,22 @@ impl Contestant {
         matches!(self, Contestant::OursOnActix | Contestant::OursOnTokio)
     }
 
-    pub(crate) fn run(self, plan: Plan) -> Result<Sample, String> {
+    /// Runs the course once. A run that was disturbed is taken again, a few times; says how many were.
+    pub(crate) fn run(self, plan: Plan) -> Result<(Sample, u64), String> {
+        let mut disturbed = 0;
+        loop {
+            match self.try_run(plan) {
+                Ok(sample) => return Ok((sample, disturbed)),
+                Err(Void::Disturbed(reason)) if disturbed < DISTURBED_MAX => {
+                    disturbed += 1;
+                    eprintln!("{}, {} clients: void, taken again: {reason}", self.name(), plan.clients);
+                }
+                Err(Void::Disturbed(reason) | Void::Wrong(reason)) => return Err(reason),
+            }
+        }
+    }
+
+    fn try_run(self, plan: Plan) -> Result<Sample, Void> {
         match self {
             Contestant::OursOnActix => ours::run(ours::Host::Actix, plan),
             Contestant::OursOnTokio => ours::run(ours::Host::Tokio, plan),

@@ -44,6 +44,23 @@ pub(crate) struct Sample {
     pub(crate) writes_per_second: f64,
     pub(crate) acknowledged: u64,
     pub(crate) load: Option<Load>,
+    /// Void runs before this one.
+    pub(crate) disturbed: u64,
+}
+
+/// Why a run has no sample.
+#[derive(Debug)]
+pub(crate) enum Void {
+    /// A write was refused, as where the leader changed on a busy machine: the run is taken again, and counted.
+    Disturbed(String),
+    /// The contestant did what it must never do, or did not even start: the bench fails.
+    Wrong(String),
+}
+
+impl From<String> for Void {
+    fn from(wrong: String) -> Void {
+        Void::Wrong(wrong)
+    }
 }
 
 impl Course {
@@ -61,7 +78,7 @@ impl Course {
     }
 
     /// Keeps the time for clients that are running by now, until each has sent its tally.
-    pub(crate) fn time(&self, plan: Plan, tallies: &Receiver<Tally>) -> Result<Sample, String> {
+    pub(crate) fn time(&self, plan: Plan, tallies: &Receiver<Tally>) -> Result<Sample, Void> {
         thread::sleep(plan.warm_up);
         let load = LoadClock::start();
         let began = Instant::now();
@@ -75,24 +92,24 @@ impl Course {
         for number in 0..plan.clients {
             let tally = tallies
                 .recv_timeout(Duration::from_secs(20))
-                .map_err(|_| format!("only {number} of {} clients came back", plan.clients))?;
+                .map_err(|_| Void::Wrong(format!("only {number} of {} clients came back", plan.clients)))?;
             if let Some(failure) = tally.failure {
-                return Err(format!("a write failed: {failure}"));
+                return Err(Void::Disturbed(format!("a write failed: {failure}")));
             }
             sum.acknowledged += tally.acknowledged;
             sum.measured += tally.measured;
         }
         if sum.measured == 0 {
-            return Err("nothing was written in the measured time".to_owned());
+            return Err(Void::Disturbed("nothing was written in the measured time".to_owned()));
         }
         let load = load.map(|load| load.per_write(sum.measured));
         let writes_per_second = sum.measured as f64 / took.as_secs_f64();
-        Ok(Sample { writes_per_second, acknowledged: sum.acknowledged, load })
+        Ok(Sample { writes_per_second, acknowledged: sum.acknowledged, load, disturbed: 0 })
     }
 }
 
 /// Waits until every node has applied what was acknowledged, and no more than that. A run that loses or invents writes is void.
-pub(crate) fn verify(acknowledged: u64, mut applied: impl FnMut() -> Vec<u64>) -> Result<(), String> {
+pub(crate) fn verify(acknowledged: u64, mut applied: impl FnMut() -> Vec<u64>) -> Result<(), Void> {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         let counts = applied();
@@ -100,7 +117,8 @@ pub(crate) fn verify(acknowledged: u64, mut applied: impl FnMut() -> Vec<u64>) -
             return Ok(());
         }
         if counts.iter().any(|count| *count > acknowledged) || Instant::now() > until {
-            return Err(format!("{acknowledged} writes were acknowledged, but the nodes applied {counts:?}"));
+            let wrong = format!("{acknowledged} writes were acknowledged, but the nodes applied {counts:?}");
+            return Err(Void::Wrong(wrong));
         }
         thread::sleep(Duration::from_millis(2));
     }

@@ -77,9 +77,10 @@ fn take_rounds(settings: &Settings) -> Result<Samples, String> {
             let count = settings.contestants.len();
             for position in 0..count {
                 let contestant = settings.contestants[(round + position) % count];
-                let sample = contestant.run(plan).map_err(|error| {
+                let (sample, disturbed) = contestant.run(plan).map_err(|error| {
                     format!("{} with {clients} clients, round {}: {error}", contestant.name(), round + 1)
                 })?;
+                let sample = Sample { disturbed, ..sample };
                 eprintln!(
                     "round {}, {clients} clients, {}: {:.0} writes/s",
                     round + 1,

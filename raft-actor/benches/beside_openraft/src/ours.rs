@@ -18,7 +18,7 @@ use raft_actor::{
     types::{GroupId, LogId},
 };
 
-use crate::course::{Course, Plan, Sample, Tally, verify};
+use crate::course::{Course, Plan, Sample, Tally, Void, verify};
 
 const NODES: u64 = 3;
 
@@ -47,7 +47,7 @@ impl StateMachine for Empty {
 }
 
 /// Starts a cluster, has it run the course, verifies it and ends it.
-pub(crate) fn run(host: Host, plan: Plan) -> Result<Sample, String> {
+pub(crate) fn run(host: Host, plan: Plan) -> Result<Sample, Void> {
     let runtime = start(host).map_err(|error| format!("no runtime: {error}"))?;
     let here = Place::Group(GroupId::default());
     let counts = Arc::new(<[AtomicU64; NODES as usize]>::default().map(Arc::new));

@@ -40,6 +40,8 @@ pub(crate) struct Figure {
     /// The part of the machine that other processes took, from 0 to 1.
     pub(crate) others: Option<Spread>,
     pub(crate) acknowledged: u64,
+    /// Runs that were void because a write was refused, and were taken again.
+    pub(crate) void_runs: u64,
 }
 
 /// Ours by theirs.
@@ -65,8 +67,11 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let (least, most) = (*sorted.first()?, *sorted.last()?);
         let middle = sorted.len() / 2;
-        let median =
-            if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) };
+        let median = if sorted.len() % 2 == 1 {
+            sorted[middle]
+        } else {
+            f64::midpoint(sorted[middle - 1], sorted[middle])
+        };
         Some(Spread { median, least, most, rounds })
     }
 }
@@ -98,8 +103,10 @@ impl Point {
                 None if is_best => "1 (its best here)".to_owned(),
                 None => String::new(),
             };
+            let void =
+                if figure.void_runs > 0 { format!("; {} void", figure.void_runs) } else { String::new() };
             println!(
-                "{:>7} | {:<38} | {:>10} ({:>9} to {:>9}) | {:>6} | {:>6} | {ratio}",
+                "{:>7} | {:<38} | {:>10} ({:>9} to {:>9}) | {:>6} | {:>6} | {ratio}{void}",
                 self.clients,
                 figure.name,
                 thousands(*median),
@@ -123,7 +130,8 @@ pub(crate) fn print_head() {
 impl Figure {
     fn new(contestant: Contestant, samples: &[Sample]) -> Option<Figure> {
         let of_load = |part: fn(&crate::machine::Load) -> f64| {
-            let parts = samples.iter().map(|sample| sample.load.as_ref().map(part)).collect::<Option<Vec<_>>>();
+            let parts =
+                samples.iter().map(|sample| sample.load.as_ref().map(part)).collect::<Option<Vec<_>>>();
             parts.and_then(Spread::of)
         };
         Some(Figure {
@@ -133,6 +141,7 @@ impl Figure {
             processor_microseconds_per_write: of_load(|load| load.own),
             others: of_load(|load| load.others),
             acknowledged: samples.iter().map(|sample| sample.acknowledged).sum(),
+            void_runs: samples.iter().map(|sample| sample.disturbed).sum(),
         })
     }
 

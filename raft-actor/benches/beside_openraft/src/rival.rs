@@ -11,7 +11,7 @@ use std::{
 use openraft::{Config, Raft, SnapshotPolicy};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::course::{Course, Plan, Sample, Tally, verify};
+use crate::course::{Course, Plan, Sample, Tally, Void, verify};
 
 mod network;
 mod store;
@@ -44,7 +44,7 @@ struct Threads {
 }
 
 /// Starts a cluster, has it run the course, verifies it and ends it.
-pub(crate) fn run(host: Host, plan: Plan) -> Result<Sample, String> {
+pub(crate) fn run(host: Host, plan: Plan) -> Result<Sample, Void> {
     let threads = start(host).map_err(|error| format!("no runtime: {error}"))?;
     let nodes = wait_for(&threads.nodes, start_cluster())??;
     let leader = &nodes[0];

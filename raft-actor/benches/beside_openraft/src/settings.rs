@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn wrong_flags_are_told_by_name() {
-        for wrong in ["--clients 0", "--clients x", "--rounds", "--seconds -1", "--seconds inf", "--speed 9"] {
+        for wrong in ["--clients 0", "--clients x", "--rounds", "--seconds -1", "--seconds inf", "--speed 9"]
+        {
             let error = parse(wrong).expect_err(wrong);
             let flag = wrong.split_whitespace().next().unwrap_or_default();
             assert!(error.contains(flag), "{wrong}: {error}");

@@ -153,11 +153,7 @@ impl RaftStateMachine<Types> for Machine {
         self.clone()
     }
 
-    async fn install_snapshot(
-        &mut self,
-        meta: &SnapshotMetaOf<Types>,
-        snapshot: Vec<u8>,
-    ) -> io::Result<()> {
+    async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<Types>, snapshot: Vec<u8>) -> io::Result<()> {
         let count = snapshot.as_slice().try_into().map_err(io::Error::other)?;
         let mut state = self.0.state.write().await;
         *state = State { applied: meta.last_log_id, membership: meta.last_membership.clone() };
