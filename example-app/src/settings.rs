@@ -146,7 +146,7 @@ fn toml_of(value: &Value) -> String {
 pub fn reference() -> String {
     let mut text = "# Every setting of a node, at its default where it has one.\n\
         # Each can also be set by an environment variable (RAFT_ and the key in capitals) and by a flag\n\
-        # (-- and the key with hyphens). Flags win over the environment, and the environment over this file.\n"
+        # (-- and the key with hyphens). Flags win over the environment, and it wins over this file.\n"
         .to_owned();
     for key in KEYS {
         text.push('\n');

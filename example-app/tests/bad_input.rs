@@ -155,7 +155,7 @@ fn flip_in_the_middle(cluster: &Cluster) -> (String, usize) {
 }
 
 #[test]
-fn a_node_that_is_asked_to_wait_for_nothing_ends_with_its_input() {
+fn a_node_ends_in_order_when_its_input_ends() {
     let cluster = Cluster::new(PROGRAM, 1);
     let mut process = cluster.command(1).stderr(Stdio::null()).spawn().expect("the program can be run");
     drop(process.stdin.take());

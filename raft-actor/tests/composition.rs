@@ -167,3 +167,19 @@ fn a_node_without_members_or_not_among_them_does_not_start() {
         assert!(matches!(start(others).await, Err(StartError::NotAMember { node: NodeId(1) })));
     });
 }
+
+#[test]
+fn the_smallest_application_has_at_most_40_lines_of_its_own() {
+    let source = include_str!("../examples/counter.rs");
+    let mut is_import = false;
+    let mut count = 0;
+    for line in source.lines().map(str::trim) {
+        is_import |= line.starts_with("use ");
+        if !is_import && !line.is_empty() && !line.starts_with("//") {
+            count += 1;
+        }
+        is_import &= !line.ends_with(';');
+    }
+    println!("the smallest replicated application: {count} lines without imports and comments");
+    assert!((30..=40).contains(&count), "{count} lines");
+}

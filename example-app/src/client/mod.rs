@@ -69,6 +69,8 @@ impl Client {
         let config = ureq::Agent::config_builder()
             .timeout_global(Some(timeout))
             .http_status_as_error(false)
+            // The nodes are asked directly, whatever proxy the environment names.
+            .proxy(None)
             // A connection of its own for each request: then one that is refused was never asked.
             .max_idle_connections(0)
             .build();

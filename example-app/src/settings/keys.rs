@@ -49,14 +49,14 @@ pub const KEYS: &[Key] = &[
     required(
         "members",
         r#"["1=127.0.0.1:2379", "2=127.0.0.1:2389", "3=127.0.0.1:2399"]"#,
-        "The cluster's first members, the same on all of them: id=host:port, the address that its peers reach it\n\
-         at. In an environment variable or a flag they are parted by commas.",
+        "The cluster's first members, the same on all of them: id=host:port, the address that its\n\
+         peers reach it at. In an environment variable or a flag they are parted by commas.",
     ),
     optional(
         "client_addresses",
         r#"["1=127.0.0.1:2379", "2=127.0.0.1:2389", "3=127.0.0.1:2399"]"#,
-        "Where clients reach members that have another address for their peers, in the form of `members`. It is only\n\
-         told to clients that ask for the list of members.",
+        "Where clients reach members that have another address for their peers, in the form of `members`.\n\
+         It is only told to clients that ask for the list of members.",
     ),
     key("http_workers", "1", "Threads that serve HTTP, beside the one on which Raft runs. At least 1."),
     key(
@@ -85,8 +85,8 @@ pub const KEYS: &[Key] = &[
     key(
         "request_timeout_ms",
         "5000",
-        "How long a write or a read may take before its client is told that it timed out, in milliseconds. At least\n\
-         the longest election timeout.",
+        "How long a write or a read may take before its client is told that it timed out, in milliseconds.\n\
+         At least the longest election timeout.",
     ),
     key(
         "forward_writes",

@@ -215,8 +215,8 @@ pub(crate) fn wait_until(at_most: Duration, what: &str, mut holds: impl FnMut() 
 
 /// A client that keeps its connections.
 pub(crate) fn agent(timeout: Duration) -> ureq::Agent {
-    let config = ureq::Agent::config_builder().timeout_global(Some(timeout)).http_status_as_error(false);
-    config.build().into()
+    let config = ureq::Agent::config_builder().timeout_global(Some(timeout));
+    config.http_status_as_error(false).proxy(None).build().into()
 }
 
 /// Ports that are free, below those that the system gives to clients, so that a restarted node finds its own

@@ -152,7 +152,8 @@ proptest! {
         let answer = kv.apply(3, back);
         let bytes = postcard::to_allocvec(&answer).expect("every answer can be encoded");
         prop_assert_eq!(postcard::from_bytes::<super::Answer>(&bytes).expect("and decoded"), answer);
-        let all = Range { key: Bytes::from_static(b"\0"), range_end: Bytes::from_static(b"\0"), ..Range::default() };
+        let zero = Bytes::from_static(b"\0");
+        let all = Range { key: zero.clone(), range_end: zero, ..Range::default() };
         prop_assert!(matches!(kv.query(&Query::Range(all)).result, Ok(Reply::Range(_))));
     }
 }
