@@ -113,7 +113,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         };
         let mut state = storage.recover().await?;
         if state.is_new() {
-            // Made before the wait: a future that borrows the builder while it waits could not change threads.
+            // Made before the wait: a future that borrows the builder while it waits could not change
+            // threads.
             let first = self.bootstrap(&mut state)?;
             storage.write(&[first]).await?;
         }
@@ -129,8 +130,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         Ok(self.start_actors(&runtime, storage, &transport, raft))
     }
 
-    /// What makes a new storage a member of the initial cluster: the first entry of every initial member's log is
-    /// the membership, in term 1, in which no election can be held any more.
+    /// What makes a new storage a member of the initial cluster: the first entry of every initial member's
+    /// log is the membership, in term 1, in which no election can be held any more.
     fn bootstrap(&self, state: &mut LogState) -> Result<LogWrite, StartError> {
         let node = self.id;
         if self.members.is_empty() {
