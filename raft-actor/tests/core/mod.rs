@@ -3,6 +3,7 @@
 mod cluster;
 mod elections;
 mod figures;
+mod hostile;
 mod one;
 mod properties;
 mod reading;
