@@ -160,8 +160,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         raft: Raft,
     ) -> Node<S> {
         let place = Place::Group(self.group);
-        let clients_max =
-            usize::try_from(self.config.writes_max + self.config.reads_max).unwrap_or(usize::MAX);
+        let clients_max = usize::try_from(self.config.writes_max.saturating_add(self.config.reads_max))
+            .unwrap_or(usize::MAX);
         let consensus = Addr::new(clients_max.saturating_add(PEER_MAIL_MAX));
         // Consensus, log store and applier: the three that hold what must be let go before the node has
         // ended.
