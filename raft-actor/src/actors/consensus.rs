@@ -110,7 +110,7 @@ impl<S: StateMachine> Consensus<S> {
             cast,
             ending,
             writes: Writes::new(run),
-            reads: Reads::new(),
+            reads: Reads::new(run),
             unreachable: BTreeSet::new(),
             transfers: Vec::new(),
             leading: None,
