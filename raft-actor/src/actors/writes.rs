@@ -15,6 +15,9 @@ use crate::{
 /// The bytes of commands that are carried to the leader in one message, about.
 const FORWARD_BYTES_MAX: usize = 1 << 20;
 
+/// Of so many runs of another node it is remembered what they have carried here.
+const RUNS_MAX: usize = 16;
+
 /// A write that is not in the log yet.
 pub(crate) struct Pending<S: StateMachine> {
     pub(crate) command: Bytes,
@@ -41,8 +44,8 @@ pub(crate) struct Writes<S: StateMachine> {
     /// The number of the next batch to be carried: this run's in the upper half, a count in the lower.
     next_forward: u64,
     forwarded: BTreeMap<u64, Forwarded<S>>,
-    /// The newest batch that each other node has carried here.
-    newest: BTreeMap<NodeId, u64>,
+    /// What each of the other nodes' latest runs will carry here next, at the earliest.
+    expected: BTreeMap<NodeId, VecDeque<u64>>,
 }
 
 impl<S: StateMachine> Writes<S> {
@@ -54,7 +57,7 @@ impl<S: StateMachine> Writes<S> {
             parked: Vec::new(),
             next_forward: u64::from(run) << 32,
             forwarded: BTreeMap::new(),
-            newest: BTreeMap::new(),
+            expected: BTreeMap::new(),
         }
     }
 
@@ -145,13 +148,18 @@ impl<S: StateMachine> Writes<S> {
     /// overtakes itself must not have a write done twice; the sender of a batch that is dropped here is told
     /// nothing, and takes its outcome as unknown.
     pub(crate) fn is_new(&mut self, from: NodeId, id: u64) -> bool {
-        let newest = self.newest.entry(from).or_insert(id);
-        let is_same_run = *newest >> 32 == id >> 32;
-        if is_same_run && id < *newest {
-            return false;
+        let runs = self.expected.entry(from).or_default();
+        if let Some(expected) = runs.iter_mut().find(|expected| **expected >> 32 == id >> 32) {
+            let is_new = id >= *expected;
+            // One past it, so that the same one is not new again.
+            *expected = (*expected).max(id.saturating_add(1));
+            return is_new;
         }
-        // One past it, so that the same one is not new again.
-        *newest = id + 1;
+        // Another run. What the runs before it have said may still be on its way, a second time.
+        if runs.len() == RUNS_MAX {
+            runs.pop_front();
+        }
+        runs.push_back(id.saturating_add(1));
         true
     }
 
