@@ -136,9 +136,12 @@ impl<S: StateMachine> Actor for Replicator<S> {
         for mail in batch.drain(..) {
             match mail {
                 Mail::Send(message) => self.outbox.push(Envelope { group, from, to, message }),
-                Mail::Stop => return context.stop(),
+                // What came before it is still sent: answers to other nodes' clients are among it.
+                Mail::Stop => context.stop(),
             }
         }
-        self.send(context).await;
+        if !self.outbox.is_empty() {
+            self.send(context).await;
+        }
     }
 }
