@@ -149,7 +149,10 @@ impl<S: StateMachine> Node<S> {
         if let Ok(status) = status.await {
             return status;
         }
-        // The consensus actor has ended, or is about to.
+        // The consensus actor has ended, most often with a last word; the others may hang on a disk.
+        if let Some(status) = self.0.ending.final_status() {
+            return status;
+        }
         self.0.ending.wait().await;
         let gone = || Status::of_a_node_that_is_gone(self.0.id, self.0.ending.failure());
         self.0.ending.final_status().unwrap_or_else(gone)
