@@ -41,6 +41,18 @@ pub struct Config {
     /// How long a write or a read may take before its caller is told that the outcome is unknown or that it
     /// timed out. Default 5 s.
     pub request_timeout: Duration,
+    /// Entries applied since the last snapshot after which the next is taken. Default 100,000; at least 1.
+    pub snapshot_entries: u64,
+    /// Bytes of entries applied since the last snapshot after which the next is taken. Default 256 MiB; at
+    /// least 1.
+    pub snapshot_bytes: u64,
+    /// Entries that a snapshot covers and that are kept all the same, for followers that are a little behind.
+    /// Default 10,000.
+    pub trailing_entries: u64,
+    /// Bytes of a snapshot in one message. Default 1 MiB; at least 1.
+    pub snapshot_chunk_bytes: u64,
+    /// Bytes of snapshots that a node sends in a second. Default 0: as fast as it goes.
+    pub snapshot_rate_bytes: u64,
 }
 
 impl Default for Config {
@@ -60,6 +72,11 @@ impl Default for Config {
             reads_max: 65_536,
             forward_writes: true,
             request_timeout: Duration::from_secs(5),
+            snapshot_entries: 100_000,
+            snapshot_bytes: 256 << 20,
+            trailing_entries: 10_000,
+            snapshot_chunk_bytes: 1 << 20,
+            snapshot_rate_bytes: 0,
         }
     }
 }
@@ -108,6 +125,9 @@ impl Config {
             self.request_timeout >= self.election_timeout_max,
             "request_timeout must be at least election_timeout_max",
         );
+        rule(self.snapshot_entries > 0, "snapshot_entries must be at least 1");
+        rule(self.snapshot_bytes > 0, "snapshot_bytes must be at least 1");
+        rule(self.snapshot_chunk_bytes > 0, "snapshot_chunk_bytes must be at least 1");
         if broken.is_empty() { Ok(()) } else { Err(ConfigError { broken }) }
     }
 }

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{config::ConfigError, membership::MembershipError, storage::StorageError, types::NodeId};
+use crate::{
+    config::ConfigError, membership::MembershipError, state_machine::StateMachineError,
+    storage::StorageError, types::NodeId,
+};
 
 /// Why a write has no output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -67,6 +70,24 @@ pub enum ReadError {
     Stopped,
 }
 
+/// Why there is no snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// The node was given no snapshot storage, or its state machine has no snapshots.
+    /// What to do: give the builder `snapshots`, and the state machine `snapshot` and `restore`.
+    #[error("this node takes no snapshots")]
+    Unsupported,
+    /// Nothing is applied yet, or a snapshot of the leader is being installed.
+    /// What to do: try again later.
+    #[error("no snapshot can be taken now; try again later")]
+    NotNow,
+    /// The node has been shut down, or has stopped after a fatal error.
+    /// What to do: see the node's status for the reason.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,6 +104,10 @@ pub enum StartError {
     /// What to do: as the error says; nothing was changed.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// The state machine did not take its newest snapshot.
+    /// What to do: see the source; was the snapshot written by another version of the application?
+    #[error("the newest snapshot cannot be restored: {0}")]
+    Restore(#[source] StateMachineError),
     /// The builder was not given a part that has no default.
     /// What to do: give it.
     #[error("the node has no {part}; give the builder one")]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::WriteError,
-    types::{Entries, GroupId, LogId, LogIndex, NodeId, Term},
+    types::{Entries, GroupId, LogId, LogIndex, NodeId, SnapshotMeta, Term},
 };
 
 /// A message on its way: a link belongs to a pair of nodes and carries the mail of all their groups.
@@ -22,7 +22,7 @@ pub struct Envelope {
     pub message: Message,
 }
 
-/// One message. The first seven are the core's; the last two pass between consensus actors.
+/// One message. All are the core's, but the two that carry writes: those pass between consensus actors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Message {
@@ -44,6 +44,10 @@ pub enum Message {
     ForwardWrites(ForwardWrites),
     /// The answer to it, once all of them are settled. Not for the core.
     ForwardWritesReply(ForwardWritesReply),
+    /// A leader sends a part of its snapshot (Raft §7).
+    InstallSnapshot(InstallSnapshot),
+    /// The answer to it.
+    InstallSnapshotReply(InstallSnapshotReply),
 }
 
 /// Raft Figure 2, RequestVote RPC.
@@ -169,6 +173,34 @@ pub struct ForwardWritesReply {
     pub results: Vec<Result<(LogId, Bytes), WriteError>>,
 }
 
+/// Raft Figure 13, InstallSnapshot RPC. Without `data` it asks how far the follower has got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallSnapshot {
+    /// The leader's term.
+    pub term: Term,
+    /// Which snapshot.
+    pub snapshot: SnapshotMeta,
+    /// Where `data` begins in it, in bytes.
+    pub offset: u64,
+    /// The part.
+    pub data: Bytes,
+    /// Whether it is the last.
+    pub done: bool,
+}
+
+/// Raft Figure 13, results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstallSnapshotReply {
+    /// The follower's term.
+    pub term: Term,
+    /// [`SnapshotMeta::id`] of the snapshot that was sent.
+    pub snapshot_id: u64,
+    /// Up to here the follower has it: go on from here.
+    pub next_offset: u64,
+    /// The follower needs no more of it: what the snapshot covers is on its disk.
+    pub installed: bool,
+}
+
 impl Message {
     /// The term that a message speaks in; forwarded writes speak in none.
     pub fn term(&self) -> Option<Term> {
@@ -180,6 +212,8 @@ impl Message {
             Message::TimeoutNow(message) => Some(message.term),
             Message::ReadIndex(message) => Some(message.term),
             Message::ReadIndexReply(message) => Some(message.term),
+            Message::InstallSnapshot(message) => Some(message.term),
+            Message::InstallSnapshotReply(message) => Some(message.term),
             Message::ForwardWrites(_) | Message::ForwardWritesReply(_) => None,
         }
     }
@@ -188,6 +222,7 @@ impl Message {
     pub fn size_bytes(&self) -> u64 {
         64 + match self {
             Message::AppendEntries(append) => append.entries.size_bytes(),
+            Message::InstallSnapshot(install) => install.data.len() as u64,
             Message::ForwardWrites(forward) => forward.commands.iter().map(|c| 16 + c.len() as u64).sum(),
             Message::ForwardWritesReply(reply) => reply
                 .results

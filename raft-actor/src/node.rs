@@ -20,7 +20,7 @@ use crate::{
         waiter::{Outcome, Waiter},
     },
     config::Config,
-    error::{ReadError, WriteError},
+    error::{ReadError, SnapshotError, WriteError},
     lifecycle::Ending,
     message::Envelope,
     runtime::{
@@ -30,10 +30,11 @@ use crate::{
     state_machine::StateMachine,
     status::Status,
     transport::Inbox,
-    types::{GroupId, LogId, NodeId},
+    types::{GroupId, LogId, NodeId, SnapshotMeta},
 };
 
 mod builder;
+mod recover;
 
 pub use builder::NodeBuilder;
 
@@ -170,6 +171,14 @@ impl<S: StateMachine> Node<S> {
         let (reply, ended) = oneshot::channel();
         self.0.consensus.send(Mail::Transfer { to, reply });
         ended.await.unwrap_or(false)
+    }
+
+    /// Takes a snapshot of this node's state now, and says what it covers once it is durable. Writes go on
+    /// meanwhile.
+    pub async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotError> {
+        let (reply, taken) = oneshot::channel();
+        self.0.consensus.send(Mail::TakeSnapshot { reply });
+        taken.await.unwrap_or(Err(SnapshotError::Stopped))
     }
 
     /// Campaigns now, without waiting for the election timeout.

@@ -1,9 +1,11 @@
 //! Seam: the application's own state, changed only by committed commands.
 
+use std::io;
+
 use async_trait::async_trait;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::types::LogId;
+use crate::types::{LogId, SnapshotView};
 
 /// The application. Every node applies the same commands in the same order, so every node has the same state.
 ///
@@ -16,6 +18,9 @@ use crate::types::LogId;
 ///   state on.
 /// * Whatever the machine keeps on a disk of its own is flushed when `flush` returns: outputs of the batch
 ///   are answered after that.
+/// * `snapshot` and `restore` go together: what one writes the other reads, on any node.
+/// * A view shows the state as it was when `snapshot` was called, whatever is applied afterwards.
+/// * `restore` replaces the whole state: nothing of the state before is left.
 #[async_trait]
 pub trait StateMachine: Send + 'static {
     /// What a client may ask to be done. Encoded once, with postcard, at the node that the client spoke to.
@@ -32,6 +37,20 @@ pub trait StateMachine: Send + 'static {
     async fn flush(&mut self, applied: LogId) -> Result<(), StateMachineError> {
         let _ = applied;
         Ok(())
+    }
+
+    /// A consistent view of the state as it is now, to be written out on another thread while commands go on.
+    /// It should be made quickly: commands wait for it. Default: `None`, this machine has no snapshots, so
+    /// its log is never compacted.
+    fn snapshot(&self) -> Option<SnapshotView> {
+        None
+    }
+
+    /// Replaces the whole state by what a view has written. An error is final, and stops the node.
+    fn restore(&mut self, reader: &mut dyn io::Read) -> Result<(), StateMachineError> {
+        let _ = reader;
+        let source = "a snapshot was to be restored, but this state machine has no snapshots";
+        Err(StateMachineError { source: source.into() })
     }
 }
 

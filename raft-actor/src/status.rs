@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     membership::Membership,
-    types::{LogId, LogIndex, NodeId, Role, Term},
+    types::{LogId, LogIndex, NodeId, Role, SnapshotMeta, Term},
 };
 
 /// A node's view of itself at one moment.
@@ -33,6 +33,10 @@ pub struct Status {
     pub commit_index: LogIndex,
     /// Up to here the state machine has seen it.
     pub applied_index: LogIndex,
+    /// The newest snapshot on this node's disk.
+    pub snapshot: Option<SnapshotMeta>,
+    /// A snapshot that is being received: its bytes so far, and all of them.
+    pub receiving: Option<(u64, u64)>,
     /// The members in force.
     pub membership: Membership,
     /// The entry that they come from.
@@ -63,6 +67,8 @@ pub struct PeerStatus {
     pub lag: u64,
     /// How long ago it was heard; none where never in this term.
     pub last_contact: Option<Duration>,
+    /// Bytes of a snapshot that the peer has, and all of them; none where it is sent none.
+    pub snapshot: Option<(u64, u64)>,
 }
 
 /// How a leader feeds a peer.
@@ -74,6 +80,8 @@ pub enum PeerState {
     Probe,
     /// A window of AppendEntries in flight.
     Replicate,
+    /// A snapshot, because what it needs is no longer in the log (Raft §7).
+    Snapshot,
 }
 
 impl Status {
@@ -90,6 +98,8 @@ impl Status {
             flushed_index: LogIndex(0),
             commit_index: LogIndex(0),
             applied_index: LogIndex(0),
+            snapshot: None,
+            receiving: None,
             membership: Membership::default(),
             membership_log_id: LogId::ZERO,
             peers: BTreeMap::new(),

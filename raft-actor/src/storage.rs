@@ -1,10 +1,11 @@
-//! Seam: where the log and the hard state are kept.
+//! Seams: where the log and the hard state are kept, and where snapshots are.
 
 use std::{io, path::PathBuf};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
-use crate::types::{Entries, LogId, LogIndex, LogState, LogWrite};
+use crate::types::{Entries, LogId, LogIndex, LogState, LogWrite, SnapshotMeta, SnapshotView};
 
 /// Keeps the log, the term and the vote.
 ///
@@ -46,6 +47,56 @@ pub trait LogStorage: Send + 'static {
     async fn purge(&mut self, through: LogId) -> Result<(), StorageError>;
 }
 
+/// Keeps snapshots of the state machine.
+///
+/// # Contract
+///
+/// * `recover` is called first; it returns the newest whole snapshot: the one with the highest `last.index`.
+///   What was cut off by a crash while it was written is not whole, and not an error.
+/// * `write` returns once the snapshot is durable: it is found whole after a crash, or not at all. It
+///   returns the description that it was given, with the bytes that the view has written. It runs the view
+///   so that no actor waits for it.
+/// * `read_chunk` returns the bytes from `offset` on, at most `bytes_max`, fewer only at the end; `None`
+///   where there is no such snapshot (any more).
+/// * `receive_chunk` adds a part of another node's snapshot, and returns up to where it has that snapshot
+///   without a gap. A part that leaves a gap is not taken; of one that is there already, what is new is
+///   taken. What was returned may be less after a restart, and then goes on from there.
+/// * `finish_receive` makes a snapshot that has been received whole durable, as `write` does. One that is not
+///   whole is refused with [`StorageError::Contract`]. Once more for one that is there does nothing.
+/// * `open` gives the bytes from the beginning. Damage is found before it is handed out as an
+///   [`std::io::Error`] of the reader, or as [`StorageError::Corrupt`].
+/// * `retain` removes every snapshot but the newest and those that are named.
+/// * Calls may overlap: each is on its own.
+/// * Errors are final for the node, as those of [`LogStorage`] are.
+#[async_trait]
+pub trait SnapshotStorage: Send + Sync + 'static {
+    /// The newest whole snapshot. The first call.
+    async fn recover(&self) -> Result<Option<SnapshotMeta>, StorageError>;
+
+    /// Writes a snapshot, and returns its description with its size.
+    async fn write(&self, snapshot: SnapshotMeta, view: SnapshotView) -> Result<SnapshotMeta, StorageError>;
+
+    /// Bytes of the snapshot of this id, from `offset` on.
+    async fn read_chunk(&self, id: u64, offset: u64, bytes_max: u64) -> Result<Option<Bytes>, StorageError>;
+
+    /// Takes a part of a snapshot that another node sends; returns where the next must begin.
+    async fn receive_chunk(
+        &self,
+        snapshot: &SnapshotMeta,
+        offset: u64,
+        data: Bytes,
+    ) -> Result<u64, StorageError>;
+
+    /// Makes a snapshot that was received whole one of this storage's own.
+    async fn finish_receive(&self, snapshot: &SnapshotMeta) -> Result<(), StorageError>;
+
+    /// A snapshot's bytes, from the beginning.
+    async fn open(&self, id: u64) -> Result<Box<dyn io::Read + Send>, StorageError>;
+
+    /// Removes what is neither the newest nor among `ids`.
+    async fn retain(&self, ids: &[u64]) -> Result<(), StorageError>;
+}
+
 /// Why a storage cannot go on. Always final for the node: it stops, says why, and answers nothing more.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -76,7 +127,7 @@ pub enum StorageError {
     /// What to do: as the sentence says.
     #[error("{0}")]
     Refused(String),
-    /// The caller broke the contract of [`LogStorage`]: a bug, named by the sentence.
+    /// The caller broke the contract of the storage: a bug, named by the sentence.
     #[error("storage contract broken: {0}")]
     Contract(String),
     /// An earlier error has made the storage unusable.

@@ -3,7 +3,7 @@
 //! Each number has a type of its own, so a term cannot be passed where an index belongs. The words know
 //! nothing of actors, storage or time-outs.
 
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{fmt, io, ops::Deref, sync::Arc};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -248,6 +248,24 @@ impl fmt::Display for Role {
         })
     }
 }
+
+/// What a snapshot stands for: the state after a committed entry, and the members as of there (Raft §7).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotMeta {
+    /// A number of chance: two nodes may write different bytes for the same place.
+    pub id: u64,
+    /// The last entry that the snapshot covers (`lastIncludedIndex` and `lastIncludedTerm`).
+    pub last: LogId,
+    /// The members as of `last`.
+    pub membership: Membership,
+    /// The entry that they come from.
+    pub membership_log_id: LogId,
+    /// The bytes of the state itself.
+    pub size_bytes: u64,
+}
+
+/// A consistent view of a state machine, written out elsewhere while commands go on.
+pub type SnapshotView = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
 
 /// One durable step of the log: all of it is on the disk, or (after a crash) none of it and nothing after it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

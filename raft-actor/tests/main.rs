@@ -8,4 +8,5 @@ mod failures;
 mod network;
 mod runtime;
 mod simulation;
+mod snapshots;
 mod tidy;

@@ -18,10 +18,11 @@ use raft_actor::{
     membership::Membership,
     message::{
         AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardWrites, ForwardWritesReply,
-        Message, ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
+        InstallSnapshot, InstallSnapshotReply, Message, ReadId, ReadIndex, ReadIndexReply, RequestVote,
+        RequestVoteReply, TimeoutNow,
     },
     testkit::suite::transport::samples,
-    types::{Entry, GroupId, LogId, LogIndex, NodeId, Payload, Term},
+    types::{Entry, GroupId, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
 };
 use raft_net_http::{
     Limits,
@@ -229,9 +230,9 @@ fn bytes() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..40).prop_map(Bytes::from)
 }
 
-fn payload() -> impl Strategy<Value = Payload> {
+fn membership() -> impl Strategy<Value = Membership> {
     let membership = (vec((1..99_u64, "[a-z]{0,9}"), 1..5), vec((100..199_u64, "[a-z]{0,9}"), 0..3));
-    let membership = membership.prop_map(|(voters, learners)| {
+    membership.prop_map(|(voters, learners)| {
         let voters: std::collections::BTreeMap<u64, String> = voters.into_iter().collect();
         let voters = voters.into_iter().map(|(node, address)| (NodeId(node), address));
         let old = Membership::new([(NodeId(7), "old".to_owned())]).expect("a membership");
@@ -240,11 +241,14 @@ fn payload() -> impl Strategy<Value = Payload> {
             .into_iter()
             .fold(membership, |all, (node, address)| all.with_learner(NodeId(node), address))
             .joint_with(&old)
-    });
+    })
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
         Just(Payload::Noop),
         bytes().prop_map(Payload::Command),
-        membership.prop_map(Payload::Membership)
+        membership().prop_map(Payload::Membership)
     ]
 }
 
@@ -284,6 +288,21 @@ fn write_error() -> impl Strategy<Value = WriteError> {
     ]
 }
 
+fn install() -> impl Strategy<Value = Message> {
+    let snapshot = (any::<u64>(), log_id(), log_id(), any::<u64>(), membership());
+    let snapshot = snapshot.prop_map(|(id, last, membership_log_id, size_bytes, membership)| SnapshotMeta {
+        id,
+        last,
+        membership,
+        membership_log_id,
+        size_bytes,
+    });
+    let parts = (any::<u64>(), snapshot, any::<u64>(), bytes(), any::<bool>());
+    parts.prop_map(|(term, snapshot, offset, data, done)| {
+        Message::InstallSnapshot(InstallSnapshot { term: Term(term), snapshot, offset, data, done })
+    })
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let result = prop_oneof![(log_id(), bytes()).prop_map(Ok), write_error().prop_map(Err)];
     let term = || any::<u64>().prop_map(Term);
@@ -305,6 +324,13 @@ fn message() -> impl Strategy<Value = Message> {
             let read_index = index.map(LogIndex);
             Message::ReadIndexReply(ReadIndexReply { term, id: ReadId(id), read_index })
         }),
+        install(),
+        (term(), any::<u64>(), any::<u64>(), flag()).prop_map(
+            |(term, snapshot_id, next_offset, installed)| {
+                let reply = InstallSnapshotReply { term, snapshot_id, next_offset, installed };
+                Message::InstallSnapshotReply(reply)
+            }
+        ),
         (any::<u64>(), vec(bytes(), 0..9))
             .prop_map(|(id, commands)| Message::ForwardWrites(ForwardWrites { id, commands })),
         (any::<u64>(), vec(result, 0..9))

@@ -30,9 +30,11 @@ mod recovery;
 mod replay;
 mod scan;
 mod segment;
+mod snapshot;
 mod store;
 mod writer;
 
 pub use identity::Identity;
 pub use log::FileLog;
 pub use options::Options;
+pub use snapshot::FileSnapshots;

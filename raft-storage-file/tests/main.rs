@@ -4,4 +4,5 @@ mod crash;
 mod damage;
 mod format;
 mod identity;
+mod snapshots;
 mod suite;

@@ -1,21 +1,25 @@
 //! The applier: nothing else holds the state machine. It applies what is committed, in batches, and answers
 //! the clients that wait for it.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     consensus,
     reads::Read,
+    snapshotter,
     waiter::{Outcome, Waiter},
 };
 use crate::{
+    core::Input,
     error::WriteError,
+    membership::Membership,
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
     },
     state_machine::StateMachine,
-    types::{Entries, Entry, LogId, Payload},
+    storage::SnapshotStorage,
+    types::{Entries, Entry, LogId, Payload, SnapshotMeta},
 };
 
 /// The applier's mail.
@@ -29,6 +33,10 @@ pub(crate) enum Mail<S: StateMachine> {
     },
     /// Show the state as it is.
     Read(Vec<Read<S>>),
+    /// Hand out a view of the state as it is.
+    TakeSnapshot,
+    /// Replace the state by a snapshot's.
+    Restore(SnapshotMeta),
     /// The node is ending.
     Stop,
 }
@@ -39,11 +47,59 @@ pub(crate) struct Applier<S: StateMachine> {
     consensus: Addr<consensus::Mail<S>>,
     /// Applied, not yet flushed by the state machine, so not yet answered.
     answers: Vec<(Waiter<S>, Outcome<S>)>,
+    snapshots: Option<Snapshots>,
+    /// The last entry applied, and the members as of there: what a snapshot says beside the state.
+    applied: LogId,
+    membership: (LogId, Membership),
+}
+
+/// Where snapshots are kept, and who writes them.
+pub(crate) struct Snapshots {
+    pub(crate) storage: Arc<dyn SnapshotStorage>,
+    pub(crate) snapshotter: Addr<snapshotter::Mail>,
 }
 
 impl<S: StateMachine> Applier<S> {
-    pub(crate) fn new(state_machine: S, consensus: Addr<consensus::Mail<S>>) -> Applier<S> {
-        Applier { state_machine, consensus, answers: Vec::new() }
+    /// `restored`: the snapshot that the state machine has been restored from.
+    pub(crate) fn new(
+        state_machine: S,
+        consensus: Addr<consensus::Mail<S>>,
+        snapshots: Option<Snapshots>,
+        restored: Option<SnapshotMeta>,
+    ) -> Applier<S> {
+        let SnapshotMeta { last, membership, membership_log_id, .. } = restored.unwrap_or_default();
+        Applier {
+            state_machine,
+            consensus,
+            answers: Vec::new(),
+            snapshots,
+            applied: last,
+            membership: (membership_log_id, membership),
+        }
+    }
+
+    /// The view is made here, between two commands; it is written elsewhere.
+    fn take_snapshot(&self, id: u64) {
+        let Some(snapshots) = &self.snapshots else { return };
+        let Some(view) = self.state_machine.snapshot() else {
+            return self.consensus.send(consensus::Mail::Report(Input::SnapshotNotTaken));
+        };
+        let (membership_log_id, membership) = self.membership.clone();
+        let last = self.applied;
+        let snapshot = SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0 };
+        snapshots.snapshotter.send(snapshotter::Mail::Write { snapshot, view });
+    }
+
+    async fn restore(&mut self, snapshot: SnapshotMeta) -> Result<(), String> {
+        let Some(snapshots) = &self.snapshots else { return Ok(()) };
+        let id = snapshot.id;
+        let mut reader = snapshots.storage.open(id).await.map_err(|error| error.to_string())?;
+        self.state_machine.restore(&mut *reader).map_err(|error| error.to_string())?;
+        self.state_machine.flush(snapshot.last).await.map_err(|error| error.to_string())?;
+        self.applied = snapshot.last;
+        self.membership = (snapshot.membership_log_id, snapshot.membership);
+        self.consensus.send(consensus::Mail::Report(Input::SnapshotRestored { id }));
+        Ok(())
     }
 
     async fn apply(
@@ -64,6 +120,7 @@ impl<S: StateMachine> Applier<S> {
                 self.answers.push((waiter, outcome));
             }
         }
+        self.applied = last;
         self.state_machine.flush(last).await.map_err(|error| error.to_string())?;
         for (waiter, outcome) in self.answers.drain(..) {
             waiter.settle(outcome);
@@ -74,7 +131,14 @@ impl<S: StateMachine> Applier<S> {
 
     /// Applies one entry; only commands have an output.
     fn apply_entry(&mut self, entry: &Entry) -> Result<Option<S::Output>, String> {
-        let Payload::Command(bytes) = &entry.payload else { return Ok(None) };
+        let bytes = match &entry.payload {
+            Payload::Command(bytes) => bytes,
+            Payload::Membership(membership) => {
+                self.membership = (entry.id, membership.clone());
+                return Ok(None);
+            }
+            Payload::Noop => return Ok(None),
+        };
         let command = postcard::from_bytes(bytes).map_err(|error| {
             format!(
                 "the command at {} cannot be decoded ({error}); \
@@ -91,16 +155,23 @@ impl<S: StateMachine> Actor for Applier<S> {
 
     async fn handle(&mut self, batch: &mut Vec<Mail<S>>, context: &mut Context<Mail<S>>) {
         for mail in batch.drain(..) {
-            match mail {
-                Mail::Apply { entries, waiters } => {
-                    if let Err(reason) = self.apply(entries, waiters).await {
-                        self.consensus
-                            .send(consensus::Mail::Failed { reason: format!("state machine: {reason}") });
-                        return context.stop();
-                    }
+            let outcome = match mail {
+                Mail::Apply { entries, waiters } => self.apply(entries, waiters).await,
+                Mail::Restore(snapshot) => self.restore(snapshot).await,
+                Mail::TakeSnapshot => {
+                    self.take_snapshot(context.runtime().random());
+                    Ok(())
                 }
-                Mail::Read(reads) => reads.into_iter().for_each(|read| read.settle(Ok(&self.state_machine))),
+                Mail::Read(reads) => {
+                    reads.into_iter().for_each(|read| read.settle(Ok(&self.state_machine)));
+                    Ok(())
+                }
                 Mail::Stop => return context.stop(),
+            };
+            if let Err(reason) = outcome {
+                let reason = format!("state machine: {reason}");
+                self.consensus.send(consensus::Mail::Failed { reason });
+                return context.stop();
             }
         }
     }

@@ -13,13 +13,14 @@ use super::{
     applier, election_timer, log_store,
     reads::{Read, Reads},
     replicator,
+    snapshotter::Snapshotting,
     waiter::{RemoteWaiter, Waiter},
     writes::{Pending, Writes},
 };
 use crate::{
     config::Config,
     core::{Effect, Effects, Input, LogReader, Raft},
-    error::WriteError,
+    error::{SnapshotError, WriteError},
     lifecycle::{Ending, Phase},
     message::{Envelope, ForwardWrites, ForwardWritesReply, Message},
     runtime::{
@@ -28,7 +29,7 @@ use crate::{
     },
     state_machine::StateMachine,
     status::Status,
-    types::{Entries, LogIndex, NodeId, Role, Term, Time},
+    types::{Entries, LogIndex, NodeId, Role, SnapshotMeta, Term, Time},
 };
 
 /// The consensus actor's mail.
@@ -57,6 +58,10 @@ pub(crate) enum Mail<S: StateMachine> {
     Status(oneshot::Sender<Status>),
     /// Somebody wants another leader. Answered by whether this node has stopped leading.
     Transfer { to: Option<NodeId>, reply: oneshot::Sender<bool> },
+    /// From another actor, for the core as it is.
+    Report(Input),
+    /// Somebody wants a snapshot.
+    TakeSnapshot { reply: oneshot::Sender<Result<SnapshotMeta, SnapshotError>> },
     /// Somebody wants this node to campaign.
     Campaign,
     /// Hand over, answer everybody, end.
@@ -71,6 +76,7 @@ pub(crate) struct Cast<S: StateMachine> {
     pub(crate) log_store: Addr<log_store::Mail>,
     pub(crate) applier: Addr<applier::Mail<S>>,
     pub(crate) replicators: BTreeMap<NodeId, Addr<replicator::Mail>>,
+    pub(crate) snapshots: Snapshotting,
 }
 
 /// See the module.
@@ -153,6 +159,14 @@ impl<S: StateMachine> Consensus<S> {
             Mail::Transfer { to, reply } => {
                 self.transfers.push(reply);
                 self.inputs.push(Input::Transfer { to });
+            }
+            Mail::Report(input) => {
+                self.cast.snapshots.settle(&input);
+                self.inputs.push(input);
+            }
+            Mail::TakeSnapshot { reply } => {
+                self.cast.snapshots.wait(reply);
+                self.inputs.push(Input::TakeSnapshot);
             }
             Mail::Campaign => self.inputs.push(Input::Campaign),
             Mail::Shutdown => {
@@ -310,6 +324,12 @@ impl<S: StateMachine> Consensus<S> {
                 self.arrived.extend(self.writes.unpark());
                 self.phase.handed_over();
             }
+            Effect::Purge { through } => self.cast.log_store.send(log_store::Mail::Purge(through)),
+            Effect::TakeSnapshot => self.cast.applier.send(applier::Mail::TakeSnapshot),
+            Effect::RestoreSnapshot { snapshot } => {
+                self.cast.applier.send(applier::Mail::Restore(snapshot));
+            }
+            effect => self.cast.snapshots.carry_out(effect, &self.cast.replicators),
         }
     }
 
@@ -375,11 +395,12 @@ impl<S: StateMachine> Consensus<S> {
         }
     }
 
-    fn farewell(&self, now: Time) {
+    fn farewell(&mut self, now: Time) {
         self.ending.last_status(self.raft.status(now));
         self.cast.election_timer.send(election_timer::Mail::Stop);
         self.cast.log_store.send(log_store::Mail::Stop);
         self.cast.applier.send(applier::Mail::Stop);
+        self.cast.snapshots.stop();
         for replicator in self.cast.replicators.values() {
             replicator.send(replicator::Mail::Stop);
         }

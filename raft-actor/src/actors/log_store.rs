@@ -3,14 +3,14 @@
 
 use super::consensus;
 use crate::{
-    core::LogReader,
+    core::{Input, LogReader},
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
     },
     state_machine::StateMachine,
     storage::{LogStorage, StorageError},
-    types::{LogIndex, LogWrite},
+    types::{LogId, LogIndex, LogWrite},
 };
 
 /// The log store's mail.
@@ -28,6 +28,8 @@ pub(crate) enum Mail {
         /// As many as fit, at least one.
         bytes_max: u64,
     },
+    /// Forget the log up to here, after the writes before, and report it.
+    Purge(LogId),
     /// The node is ending.
     Stop,
 }
@@ -68,6 +70,11 @@ impl<S: StateMachine> LogStore<S> {
                     self.flush().await?;
                     let entries = self.storage.read(first, last, bytes_max).await?;
                     self.consensus.send(consensus::Mail::LogRead { reader, entries });
+                }
+                Mail::Purge(through) => {
+                    self.flush().await?;
+                    self.storage.purge(through).await?;
+                    self.consensus.send(consensus::Mail::Report(Input::Purged { through }));
                 }
                 Mail::Stop => context.stop(),
             }

@@ -5,7 +5,8 @@
 //! * [`election_timer`] wakes it when the core's next deadline has come;
 //! * [`replicator`], one a peer, keeps the link to that peer and sends what the core wants sent;
 //! * [`log_store`] alone writes and reads the log, a group of writes a flush;
-//! * [`applier`] alone holds the state machine.
+//! * [`applier`] alone holds the state machine;
+//! * [`snapshotter`] writes, sends and receives snapshots.
 //!
 //! Beside them: [`waiter`], a client that waits for its write; [`writes`] and [`reads`], what the consensus
 //! actor remembers of writes and reads under way.
@@ -18,5 +19,6 @@ pub(crate) mod election_timer;
 pub(crate) mod log_store;
 pub(crate) mod reads;
 pub(crate) mod replicator;
+pub(crate) mod snapshotter;
 pub(crate) mod waiter;
 pub(crate) mod writes;

@@ -90,6 +90,21 @@ impl Cache {
         }
     }
 
+    /// Forgets the entries up to `through`.
+    pub(super) fn purge(&mut self, through: LogIndex) {
+        while let Some(chunk) = self.chunks.pop_front_if(|chunk| chunk.first() <= through) {
+            self.bytes -= chunk.bytes;
+            if chunk.last() > through {
+                let gone = (through.0 + 1 - chunk.first().0) as usize;
+                let entries = chunk.entries.slice(gone, chunk.entries.len());
+                let bytes = entries.size_bytes();
+                self.bytes += bytes;
+                self.chunks.push_front(Chunk { entries, bytes });
+                return;
+            }
+        }
+    }
+
     /// Entries from `first` to at most `last`, at least one, within the limits; and their bytes. `None` where
     /// `first` is not here.
     pub(super) fn slice(

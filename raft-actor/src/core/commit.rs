@@ -66,6 +66,10 @@ impl Raft {
     /// Gives out what may be applied and was not yet, as the window allows: each index once, in order.
     pub(super) fn give_out(&mut self) {
         let appliable = self.appliable();
+        if self.snapshots.is_restoring() {
+            // Raft §7: what follows on a snapshot is applied to the state that it restores.
+            return;
+        }
         while self.given_index < appliable && !self.apply_reading && self.applying.has_room(&self.config) {
             let first = self.given_index.next();
             let count_max = self.config.append_entries_max;
@@ -85,6 +89,7 @@ impl Raft {
         if let Some(last) = entries.last() {
             self.given_index = last.id.index;
             self.applying.given(last.id.index, bytes);
+            self.snapshots.given_bytes += bytes;
             self.output.applies.push(Effect::Apply(entries));
         }
     }

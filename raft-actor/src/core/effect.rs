@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     message::{Message, ReadId},
-    types::{Entries, LogId, LogIndex, LogWrite, NodeId, Role, Term},
+    types::{Entries, LogId, LogIndex, LogWrite, NodeId, Role, SnapshotMeta, Term},
 };
 
 /// Something that happened. With the same state and the same time, the same input has the same effects.
@@ -63,6 +63,42 @@ pub enum Input {
     Unreachable {
         /// The peer.
         peer: NodeId,
+    },
+    /// Somebody wants a snapshot now. Answered by [`Effect::TakeSnapshot`] or [`Effect::SnapshotRefused`].
+    TakeSnapshot,
+    /// The snapshot that [`Effect::TakeSnapshot`] asked for is durable.
+    SnapshotTaken {
+        /// What it covers.
+        snapshot: SnapshotMeta,
+    },
+    /// The state machine has no snapshots.
+    SnapshotNotTaken,
+    /// A snapshot that was to be sent is no longer there.
+    SnapshotGone {
+        /// Which.
+        id: u64,
+    },
+    /// A part that [`Effect::StoreSnapshotChunk`] was about was taken, or was not.
+    SnapshotChunkStored {
+        /// Which snapshot.
+        id: u64,
+        /// Up to here it has been received.
+        next_offset: u64,
+    },
+    /// The snapshot that [`Effect::FinishSnapshot`] was about is whole and durable.
+    SnapshotReceived {
+        /// Which.
+        id: u64,
+    },
+    /// The log is purged up to here, durably.
+    Purged {
+        /// As it was asked.
+        through: LogId,
+    },
+    /// The state machine is as [`Effect::RestoreSnapshot`] wanted it.
+    SnapshotRestored {
+        /// Which.
+        id: u64,
     },
 }
 
@@ -133,6 +169,56 @@ pub enum Effect {
         term: Term,
         /// From now on.
         leader: Option<NodeId>,
+    },
+    /// Take a snapshot of what is applied, and report [`Input::SnapshotTaken`] or
+    /// [`Input::SnapshotNotTaken`]. Writes go on.
+    TakeSnapshot,
+    /// No snapshot can be taken now, though somebody wanted one.
+    SnapshotRefused,
+    /// Forget the log up to here, after the writes before and before those that follow; report
+    /// [`Input::Purged`].
+    Purge {
+        /// The last entry to be forgotten. It may be beyond the log's end, which then is this.
+        through: LogId,
+    },
+    /// Read a part of a snapshot and send it in an InstallSnapshot; it may be lost. Where the snapshot is
+    /// gone, report [`Input::SnapshotGone`].
+    SendSnapshot {
+        /// To whom.
+        to: NodeId,
+        /// In which term.
+        term: Term,
+        /// Which snapshot.
+        snapshot: SnapshotMeta,
+        /// From where on.
+        offset: u64,
+        /// How much at the most; 0 only asks the peer how far it has got.
+        bytes_max: u64,
+    },
+    /// These snapshots are being sent; older ones that are not are of no use.
+    RetainSnapshots {
+        /// [`SnapshotMeta::id`] of each.
+        ids: Vec<u64>,
+    },
+    /// Keep a part of the leader's snapshot, and report [`Input::SnapshotChunkStored`].
+    StoreSnapshotChunk {
+        /// Which snapshot.
+        snapshot: SnapshotMeta,
+        /// Where the part begins.
+        offset: u64,
+        /// The part.
+        data: Bytes,
+    },
+    /// All of it is there: make it durable, and report [`Input::SnapshotReceived`].
+    FinishSnapshot {
+        /// Which.
+        snapshot: SnapshotMeta,
+    },
+    /// Replace the state machine's whole state, after what was given out before; report
+    /// [`Input::SnapshotRestored`].
+    RestoreSnapshot {
+        /// By which.
+        snapshot: SnapshotMeta,
     },
     /// A handing-over has ended: another node leads, or it was given up and this one goes on.
     TransferEnded {

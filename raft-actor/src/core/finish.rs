@@ -21,6 +21,10 @@ pub(super) struct Output {
     /// Answers to proposals, and changes of role.
     pub(super) events: Vec<Effect>,
     pub(super) outbox: Vec<(NodeId, Message)>,
+    /// What must be done before the batch's write: a log that is replaced by a snapshot, and purges.
+    pub(super) purges: Vec<Effect>,
+    /// What is to be done about snapshots.
+    pub(super) snapshots: Vec<Effect>,
     pub(super) log_reads: Vec<Effect>,
     pub(super) applies: Vec<Effect>,
     pub(super) reads_ready: Vec<(LogIndex, Vec<ReadId>)>,
@@ -38,6 +42,8 @@ impl Output {
         Output {
             events: Vec::new(),
             outbox: Vec::new(),
+            purges: Vec::new(),
+            snapshots: Vec::new(),
             log_reads: Vec::new(),
             applies: Vec::new(),
             reads_ready: Vec::new(),
@@ -76,6 +82,8 @@ impl Raft {
         self.advance_commit();
         self.confirm_reads();
         self.hand_over();
+        self.compact();
+        effects.append(&mut self.output.purges);
         self.write(effects);
         effects.append(&mut self.output.events);
         self.acknowledge();
@@ -85,11 +93,12 @@ impl Raft {
         self.tell_reads();
         effects.append(&mut self.output.log_reads);
         effects.append(&mut self.output.applies);
+        effects.append(&mut self.output.snapshots);
         effects.append(&mut self.output.endings);
         self.log.evict(self.config.cache_bytes_max);
     }
 
-    fn write(&mut self, effects: &mut Effects) {
+    pub(super) fn write(&mut self, effects: &mut Effects) {
         let hard_state = mem::take(&mut self.hard_state_changed).then_some(self.hard_state);
         if let Some(write) = self.log.take_write(hard_state) {
             if hard_state.is_some() {

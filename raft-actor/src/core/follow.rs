@@ -36,6 +36,11 @@ impl Following {
         self.verified.min(log.flushed())
     }
 
+    /// Up to here the logs are known to be the same.
+    pub(super) fn verified_to(&mut self, index: LogIndex) {
+        self.verified = self.verified.max(index);
+    }
+
     /// The leader is asked about a read.
     pub(super) fn carry_read(&mut self, id: ReadId, now: Time) {
         self.reads.insert(id, now);

@@ -21,6 +21,7 @@ pub(super) struct Log {
     terms: Vec<(LogIndex, Term)>,
     /// In force where the log holds no membership.
     base: Membership,
+    base_id: LogId,
     memberships: Vec<(LogId, Membership)>,
     cache: Cache,
     /// Entries from `unwritten` on; they move to the cache when they are handed to the disk.
@@ -50,6 +51,7 @@ impl Log {
             last: state.last,
             terms: state.terms,
             base,
+            base_id: LogId::ZERO,
             memberships: state.memberships,
             cache,
             fresh: Vec::new(),
@@ -82,7 +84,7 @@ impl Log {
 
     /// The newest membership in the log, committed or not (Raft §6), and its place.
     pub(super) fn membership(&self) -> (LogId, &Membership) {
-        self.memberships.last().map_or((LogId::ZERO, &self.base), |(id, membership)| (*id, membership))
+        self.memberships.last().map_or((self.base_id, &self.base), |(id, membership)| (*id, membership))
     }
 
     /// The term of the entry at `index`; none where it was purged, or is not there yet.
@@ -188,6 +190,46 @@ impl Log {
         for (_, through) in &mut self.writes {
             *through = (*through).min(index);
         }
+    }
+
+    /// The membership of a snapshot stands where the log holds none (Raft §7).
+    pub(super) fn set_base(&mut self, membership: Membership, id: LogId) {
+        self.base = membership;
+        self.base_id = id;
+    }
+
+    /// Forgets the entries up to `through`, which is in the log and on the disk.
+    pub(super) fn purge(&mut self, through: LogId) {
+        debug_assert!(self.holds(through) && through.index <= self.flushed);
+        let gone = self.memberships.partition_point(|(id, _)| id.index <= through.index);
+        let newest = self.memberships.drain(..gone).next_back();
+        if let Some((id, membership)) = newest {
+            self.set_base(membership, id);
+        }
+        let runs = self.terms.partition_point(|(first, _)| *first <= through.index);
+        self.terms.drain(..runs.saturating_sub(1));
+        if let Some((first, _)) = self.terms.first_mut() {
+            *first = (*first).max(through.index.next());
+        }
+        if self.last.index == through.index {
+            self.terms.clear();
+        } else if self.terms.get(1).is_some_and(|(next, _)| *next == through.index.next()) {
+            self.terms.remove(0);
+        }
+        self.cache.purge(through.index);
+        self.purged = through;
+    }
+
+    /// Begins anew after a snapshot that the log does not lead to (Raft §7). All of it must have been
+    /// truncated, and the disk been told.
+    pub(super) fn begin_after(&mut self, last: LogId) {
+        debug_assert!(self.last.index == self.purged.index && self.truncate_from.is_none());
+        self.terms.clear();
+        self.memberships.clear();
+        self.purged = last;
+        self.last = last;
+        self.flushed = last.index;
+        self.unwritten = last.index.next();
     }
 
     /// Everything since the last write, as one write; none where nothing has changed.

@@ -34,6 +34,14 @@
 //! asks its leader. A leader that hands over stops taking proposals, brings its successor up to date, and
 //! tells it to campaign.
 //!
+//! # Snapshots (Raft §7; thesis §5)
+//!
+//! Once enough has been applied the state machine is asked for a snapshot. When that is durable, the log is
+//! purged up to `trailing_entries` before it. A peer that needs what was purged is sent the newest snapshot,
+//! a window of parts at a time, from where it says that it has got to; heartbeats go on meanwhile. A follower
+//! installs a snapshot only beyond its commit index; a log that holds the snapshot's last entry stays, any
+//! other is discarded whole.
+//!
 //! # What is refused
 //!
 //! A term more than [`TERM_JUMP_MAX`] above the node's own, or `u64::MAX`, comes from a broken node: its
@@ -44,8 +52,8 @@
 //!
 //! # Caveats
 //!
-//! The log is never purged yet and there are no snapshots, so a peer that needs purged entries is only sent
-//! heartbeats. The membership is what the log says; there is no input to change it yet.
+//! Without [`Raft::with_snapshots`] the log is never purged, and snapshots of others are not taken in. The
+//! membership is what the log says; there is no input to change it yet.
 //!
 //! # Example
 //!
@@ -90,6 +98,7 @@ mod random;
 mod read;
 mod receive;
 mod replication;
+mod snapshot;
 mod transfer;
 mod view;
 
@@ -135,6 +144,7 @@ pub struct Raft {
     /// What the state machine was given and has not reported yet.
     applying: Applying,
     following: Following,
+    snapshots: snapshot::Snapshots,
     output: Output,
 }
 
@@ -175,6 +185,7 @@ impl Raft {
             apply_reading: false,
             applying: Applying::default(),
             following: Following::default(),
+            snapshots: snapshot::Snapshots::default(),
             output: Output::new((Role::Follower, hard_state.term, None)),
         };
         raft.reset_election_deadline();
@@ -215,6 +226,7 @@ impl Raft {
             Input::Applied { index } => {
                 self.applied_index = self.applied_index.max(index.min(self.given_index));
                 self.applying.applied(self.applied_index);
+                self.consider_snapshot();
             }
             Input::LogRead { reader, entries } => self.take_log_read(reader, entries),
             Input::Unreachable { peer } => {
@@ -222,6 +234,14 @@ impl Raft {
                     progress.unreachable();
                 }
             }
+            Input::TakeSnapshot => self.take_snapshot_now(),
+            Input::SnapshotTaken { snapshot } => self.snapshot_taken(snapshot),
+            Input::SnapshotNotTaken => self.snapshots.not_taken(self.applied_index),
+            Input::SnapshotGone { id } => self.snapshot_gone(id),
+            Input::SnapshotChunkStored { id, next_offset } => self.snapshot_chunk_stored(id, next_offset),
+            Input::SnapshotReceived { id } => self.snapshot_received(id),
+            Input::Purged { through } => self.log_purged(through),
+            Input::SnapshotRestored { id } => self.snapshot_restored(id),
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 
+use super::snapshot::Feed;
 use crate::{
     status::{PeerState, PeerStatus},
     types::{LogIndex, Time},
@@ -30,6 +31,10 @@ pub(super) struct Progress {
     pub(super) heard: Option<Time>,
     /// Entries for it are being read back from the log.
     pub(super) reading: bool,
+    /// It has refused what comes right after the purged part of the log.
+    pub(super) needs_snapshot: bool,
+    /// The snapshot that it is sent, in the state [`PeerState::Snapshot`].
+    pub(super) feed: Option<Feed>,
 }
 
 impl Progress {
@@ -47,7 +52,29 @@ impl Progress {
             round_heard: 0,
             heard: None,
             reading: false,
+            needs_snapshot: false,
+            feed: None,
         }
+    }
+
+    /// It needs what is no longer in the log: a snapshot, and then what comes after `purged` (Raft §7).
+    pub(super) fn begin_snapshot(&mut self, feed: Feed, purged: LogIndex) {
+        self.probe(purged.next(), true);
+        self.state = PeerState::Snapshot;
+        self.feed = Some(feed);
+    }
+
+    /// The log has been purged further while a snapshot is under way.
+    pub(super) fn follow_purge(&mut self, purged: LogIndex) {
+        if self.state == PeerState::Snapshot {
+            self.next_index = self.next_index.max(purged.next());
+        }
+    }
+
+    /// The peer has all that a snapshot covers: goes on after it.
+    pub(super) fn snapshot_installed(&mut self, last: LogIndex) {
+        self.match_index = self.match_index.max(last);
+        self.probe(self.match_index.next(), false);
     }
 
     pub(super) fn match_index(&self) -> LogIndex {
@@ -62,6 +89,7 @@ impl Progress {
     pub(super) fn has_room(&self, inflight_max: u64, inflight_bytes_max: u64) -> bool {
         match self.state {
             PeerState::Probe => !self.probe_sent,
+            PeerState::Snapshot => false,
             PeerState::Replicate => {
                 (self.inflight.len() as u64) < inflight_max && self.inflight_bytes < inflight_bytes_max
             }
@@ -85,7 +113,7 @@ impl Progress {
                 self.inflight.push_back((last, bytes));
                 self.inflight_bytes += bytes;
             }
-            PeerState::Replicate => {}
+            PeerState::Replicate | PeerState::Snapshot => {}
         }
     }
 
@@ -98,7 +126,13 @@ impl Progress {
                 self.inflight_bytes -= bytes;
             }
         }
-        if self.state == PeerState::Probe {
+        if self.state == PeerState::Snapshot && self.match_index.next() < self.next_index {
+            // It still needs what was purged.
+            return;
+        }
+        if self.state != PeerState::Replicate {
+            self.feed = None;
+            self.needs_snapshot = false;
             self.state = PeerState::Replicate;
             self.next_index = self.match_index.next();
         }
@@ -111,6 +145,7 @@ impl Progress {
             // Compared backwards: a peer may name the last index there is.
             PeerState::Probe => rejected == self.next_index.previous() && rejected > self.match_index,
             PeerState::Replicate => rejected > self.match_index && rejected < self.next_index,
+            PeerState::Snapshot => false,
         }
     }
 
@@ -125,8 +160,11 @@ impl Progress {
 
     /// What was on its way may be lost: asks again, with the next heartbeat.
     pub(super) fn unreachable(&mut self) {
+        if let Some(feed) = &mut self.feed {
+            return feed.interrupted();
+        }
         let next = match self.state {
-            PeerState::Probe => self.next_index,
+            PeerState::Probe | PeerState::Snapshot => self.next_index,
             PeerState::Replicate => self.match_index.next(),
         };
         self.probe(next, true);
@@ -134,6 +172,8 @@ impl Progress {
 
     fn probe(&mut self, next: LogIndex, probe_sent: bool) {
         self.state = PeerState::Probe;
+        self.feed = None;
+        self.needs_snapshot = false;
         self.next_index = next;
         self.probe_sent = probe_sent;
         self.inflight.clear();
@@ -149,9 +189,11 @@ impl Progress {
             inflight: match self.state {
                 PeerState::Probe => u64::from(self.probe_sent),
                 PeerState::Replicate => self.inflight.len() as u64,
+                PeerState::Snapshot => 0,
             },
             lag: last.0.saturating_sub(self.match_index.0),
             last_contact: self.heard.map(|heard| now.since(heard)),
+            snapshot: self.feed.as_ref().map(Feed::progress),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{Raft, State};
 use crate::{
-    message::{AppendEntriesReply, AppendOutcome, Message, ReadIndexReply, RequestVoteReply},
+    message::{
+        AppendEntriesReply, AppendOutcome, InstallSnapshotReply, Message, ReadIndexReply, RequestVoteReply,
+    },
     types::{NodeId, Term},
 };
 
@@ -31,6 +33,8 @@ impl Raft {
             Message::TimeoutNow(_) => self.take_timeout_now(from),
             Message::ReadIndex(request) => self.answer_read_index(from, request),
             Message::ReadIndexReply(reply) => self.take_read_index(reply),
+            Message::InstallSnapshot(request) => self.take_snapshot_chunk(from, request),
+            Message::InstallSnapshotReply(reply) => self.take_install_reply(from, reply),
             Message::ForwardWrites(_) | Message::ForwardWritesReply(_) => {}
         }
     }
@@ -54,6 +58,12 @@ impl Raft {
                 term,
                 round: 0,
                 outcome: AppendOutcome::StaleTerm,
+            }),
+            Message::InstallSnapshot(request) => Message::InstallSnapshotReply(InstallSnapshotReply {
+                term,
+                snapshot_id: request.snapshot.id,
+                next_offset: 0,
+                installed: false,
             }),
             Message::ReadIndex(request) => {
                 Message::ReadIndexReply(ReadIndexReply { term, id: request.id, read_index: None })

@@ -101,18 +101,28 @@ impl Raft {
     }
 
     pub(super) fn take_append_reply(&mut self, from: NodeId, reply: AppendEntriesReply) {
-        let Raft { state: State::Leader(leadership), log, now, .. } = self else { return };
+        let Raft { state: State::Leader(leadership), log, config, now, .. } = self else { return };
         let Some(peer) = leadership.peers.get_mut(&from) else { return };
+        let was_silent = peer.heard.is_some_and(|heard| now.since(heard) >= config.election_timeout_max);
+        if let Some(feed) = peer.feed.as_mut().filter(|_| was_silent) {
+            feed.heard_again();
+        }
         peer.heard = Some(*now);
         peer.round_heard = peer.round_heard.max(reply.round.min(leadership.round));
         match reply.outcome {
             AppendOutcome::Matched { match_index } if match_index <= log.last().index => {
                 peer.matched(match_index);
             }
+            AppendOutcome::Conflict { rejected, .. }
+                if peer.is_news(rejected.index) && rejected.index == log.purged().index =>
+            {
+                // There is nothing earlier to try: only a snapshot helps (Raft §7), also where there is
+                // nothing new to send.
+                peer.needs_snapshot = true;
+            }
             AppendOutcome::Conflict { rejected, hint } if peer.is_news(rejected.index) => {
                 // Raft §5.3, fast back-up: both sides skip whole terms in which the logs cannot agree. At
-                // most as far as the first entry that is still here; before that only a snapshot would
-                // help.
+                // most as far as the first entry that is still here.
                 let common = log.highest_within(hint).index.min(rejected.index.previous());
                 peer.back_up(common.max(log.purged().index).next());
             }
@@ -124,11 +134,14 @@ impl Raft {
     pub(super) fn replicate(&mut self) {
         let commit = self.commit_index;
         let term = self.term();
-        let Raft { state: State::Leader(leadership), log, config, output, .. } = self else { return };
+        let Raft { state: State::Leader(leadership), log, config, output, snapshots, now, .. } = self else {
+            return;
+        };
         let heartbeat_due = std::mem::take(&mut leadership.heartbeat_due);
         let round = leadership.round;
         let last = log.last().index;
         for (id, peer) in &mut leadership.peers {
+            snapshots.feed(*id, peer, log, (term, *now), config, &mut output.snapshots);
             let mut is_told = false;
             while peer.next_index() <= last && peer.has_room(config.inflight_max, config.inflight_bytes_max) {
                 let next = peer.next_index();

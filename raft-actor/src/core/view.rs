@@ -73,7 +73,7 @@ impl Raft {
         self.log.membership().1
     }
 
-    /// The entry that the membership comes from; [`LogId::ZERO`] where the log holds none.
+    /// The entry that the membership comes from; [`LogId::ZERO`] where neither log nor snapshot holds one.
     pub fn membership_log_id(&self) -> LogId {
         self.log.membership().0
     }
@@ -97,6 +97,8 @@ impl Raft {
             flushed_index: self.log.flushed(),
             commit_index: self.commit_index,
             applied_index: self.applied_index,
+            snapshot: self.snapshots.latest.clone(),
+            receiving: self.snapshots.receiving(),
             membership: self.membership().clone(),
             membership_log_id: self.membership_log_id(),
             peers: peers.map(|(peer, progress)| (*peer, progress.status(last.index, now))).collect(),

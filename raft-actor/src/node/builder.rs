@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Node, Shared};
+use super::{Node, Shared, recover::recover};
 use crate::{
     actors::{
         applier::{self, Applier},
@@ -10,6 +10,7 @@ use crate::{
         election_timer::{self, ElectionTimer},
         log_store::{self, LogStore},
         replicator::{self, Replicator, Route},
+        snapshotter::{self, Snapshotter, Snapshotting},
     },
     config::Config,
     core::Raft,
@@ -23,9 +24,11 @@ use crate::{
         permits::Permits,
     },
     state_machine::StateMachine,
-    storage::LogStorage,
+    storage::{LogStorage, SnapshotStorage},
     transport::Transport,
-    types::{Entry, GroupId, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
+    types::{
+        Entry, GroupId, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, SnapshotMeta, Term,
+    },
 };
 
 /// Messages that wait for one peer. A peer that is so far behind gets no more until it takes some.
@@ -42,6 +45,7 @@ pub struct NodeBuilder<S: StateMachine> {
     members: Vec<(NodeId, String)>,
     config: Config,
     storage: Option<Box<dyn LogStorage>>,
+    snapshots: Option<Arc<dyn SnapshotStorage>>,
     transport: Option<Arc<dyn Transport>>,
     runtime: Option<SharedRuntime>,
 }
@@ -55,6 +59,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             members: Vec::new(),
             config: Config::default(),
             storage: None,
+            snapshots: None,
             transport: None,
             runtime: None,
         }
@@ -74,6 +79,13 @@ impl<S: StateMachine> NodeBuilder<S> {
     /// Where log, term and vote are kept.
     pub fn storage(mut self, storage: impl LogStorage) -> NodeBuilder<S> {
         self.storage = Some(Box::new(storage));
+        self
+    }
+
+    /// Where snapshots are kept. Without it the node takes none, its log grows for ever, and it cannot be
+    /// brought up to date by another node's snapshot: give one to every node of a cluster, or to none.
+    pub fn snapshots(mut self, snapshots: impl SnapshotStorage) -> NodeBuilder<S> {
+        self.snapshots = Some(Arc::new(snapshots));
         self
     }
 
@@ -111,7 +123,9 @@ impl<S: StateMachine> NodeBuilder<S> {
             Some(runtime) => runtime,
             None => default_runtime()?,
         };
-        let mut state = storage.recover().await?;
+        let snapshots = self.snapshots.clone();
+        let (mut state, restored) =
+            recover(&mut *storage, snapshots.as_deref(), &mut self.state_machine).await?;
         if state.is_new() {
             // Made before the wait: a future that borrows the builder while it waits could not change
             // threads.
@@ -119,7 +133,10 @@ impl<S: StateMachine> NodeBuilder<S> {
             storage.write(&[first]).await?;
         }
         let (id, config) = (self.id, self.config.clone());
-        let raft = Raft::new(id, &config, runtime.random(), runtime.now(), state, Membership::default());
+        let mut raft = Raft::new(id, &config, runtime.random(), runtime.now(), state, Membership::default());
+        if snapshots.is_some() {
+            raft = raft.with_snapshots(restored.clone());
+        }
         tracing::info!(
             node = %id,
             term = %raft.term(),
@@ -127,7 +144,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             voters = raft.membership().voters().len(),
             "node starts"
         );
-        Ok(self.start_actors(&runtime, storage, &transport, raft))
+        Ok(self.start_actors(&runtime, storage, &transport, raft, restored))
     }
 
     /// What makes a new storage a member of the initial cluster: the first entry of every initial member's
@@ -156,6 +173,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         storage: Box<dyn LogStorage>,
         transport: &Arc<dyn Transport>,
         raft: Raft,
+        restored: Option<SnapshotMeta>,
     ) -> Node<S> {
         let place = Place::Group(self.group);
         let clients_max = usize::try_from(self.config.writes_max.saturating_add(self.config.reads_max))
@@ -169,21 +187,32 @@ impl<S: StateMachine> NodeBuilder<S> {
         let (log_store, applier, timer) = (Addr::new(0), Addr::new(0), Addr::new(0));
         let replicators = self.start_replicators(runtime, transport, &raft, &watch);
         let others: Vec<_> = replicators.values().cloned().collect();
+        let snapshotter = self.start_snapshotter(runtime, &watch);
         let cast = Cast {
             election_timer: timer.clone(),
             log_store: log_store.clone(),
             applier: applier.clone(),
             replicators,
+            snapshots: Snapshotting::new(snapshotter.clone()),
         };
         watch.start(runtime, place, "election timer", &timer, ElectionTimer { consensus: consensus.clone() });
         let store = LogStore::new(storage, consensus.clone());
         watch.start_counted(runtime, place, "log store", &log_store, store);
-        let apply = Applier::new(self.state_machine, consensus.clone());
+        let snapshots = self.snapshots.zip(snapshotter.clone());
+        let snapshots = snapshots.map(|(storage, snapshotter)| applier::Snapshots { storage, snapshotter });
+        let apply = Applier::new(self.state_machine, consensus.clone(), snapshots, restored);
         watch.start_counted(runtime, place, "applier", &applier, apply);
         let run = runtime.random() as u32;
         let actor = Consensus::new(raft, self.config.clone(), cast, ending.clone(), run);
         let presence = Presence::new(&ending);
-        let last = LastWord { presence, log_store, applier: applier.clone(), timer, replicators: others };
+        let last = LastWord {
+            presence,
+            log_store,
+            applier: applier.clone(),
+            timer,
+            replicators: others,
+            snapshotter,
+        };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
 
         let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
@@ -198,6 +227,20 @@ impl<S: StateMachine> NodeBuilder<S> {
             read_permits: reads,
             ending,
         }))
+    }
+
+    /// None where the node keeps no snapshots.
+    fn start_snapshotter(
+        &self,
+        runtime: &SharedRuntime,
+        watch: &Watch<S>,
+    ) -> Option<Addr<snapshotter::Mail>> {
+        let storage = self.snapshots.clone()?;
+        let rate_bytes = self.config.snapshot_rate_bytes;
+        let snapshotter = Snapshotter::new(storage, watch.consensus.clone(), rate_bytes);
+        let mailbox = Addr::new(0);
+        watch.start(runtime, Place::Group(self.group), "snapshotter", &mailbox, snapshotter);
+        Some(mailbox)
     }
 
     fn start_replicators(
@@ -281,6 +324,7 @@ struct LastWord<S: StateMachine> {
     applier: Addr<applier::Mail<S>>,
     timer: Addr<election_timer::Mail>,
     replicators: Vec<Addr<replicator::Mail>>,
+    snapshotter: Option<Addr<snapshotter::Mail>>,
 }
 
 impl<S: StateMachine> LastWord<S> {
@@ -291,6 +335,9 @@ impl<S: StateMachine> LastWord<S> {
         self.log_store.send(log_store::Mail::Stop);
         self.applier.send(applier::Mail::Stop);
         self.timer.send(election_timer::Mail::Stop);
+        if let Some(snapshotter) = self.snapshotter {
+            snapshotter.send(snapshotter::Mail::Stop);
+        }
         for replicator in self.replicators {
             replicator.send(replicator::Mail::Stop);
         }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{memory::MemoryLog, network::Network};
+use super::{
+    memory::{MemoryLog, MemorySnapshots},
+    network::Network,
+};
 use crate::{
     config::Config,
     error::StartError,
@@ -20,6 +23,7 @@ pub struct Cluster<S: StateMachine> {
     new_state: Box<dyn Fn() -> S + Send + Sync>,
     members: Vec<(NodeId, String)>,
     logs: BTreeMap<NodeId, MemoryLog>,
+    snapshots: BTreeMap<NodeId, MemorySnapshots>,
     nodes: BTreeMap<NodeId, Node<S>>,
 }
 
@@ -54,6 +58,7 @@ impl<S: StateMachine> Cluster<S> {
             new_state: Box::new(new_state),
             members: (1..=count).map(|number| (NodeId(number), format!("node {number}"))).collect(),
             logs: (1..=count).map(|number| (NodeId(number), MemoryLog::new())).collect(),
+            snapshots: BTreeMap::new(),
             nodes: BTreeMap::new(),
         }
     }
@@ -61,9 +66,11 @@ impl<S: StateMachine> Cluster<S> {
     /// Starts a node that does not run, on what its log holds.
     pub async fn start_node(&mut self, id: NodeId, runtime: SharedRuntime) -> Result<(), StartError> {
         let log = self.logs.entry(id).or_default().clone();
+        let snapshots = self.snapshots.entry(id).or_default().clone();
         let node = Node::builder(id, (self.new_state)())
             .members(self.members.clone())
             .storage(log)
+            .snapshots(snapshots)
             .transport(self.network.transport(id))
             .runtime(runtime)
             .config(self.config.clone())
@@ -83,6 +90,11 @@ impl<S: StateMachine> Cluster<S> {
     /// The network, to break it.
     pub fn network(&self) -> &Network {
         &self.network
+    }
+
+    /// What a node's disk has of snapshots.
+    pub fn snapshots(&self, id: NodeId) -> MemorySnapshots {
+        self.snapshots.get(&id).cloned().unwrap_or_default()
     }
 
     /// The nodes that run.

@@ -1,5 +1,7 @@
 //! In-memory twins of the seams.
 
+mod snapshots;
+
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,6 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 
+pub use self::snapshots::MemorySnapshots;
 use crate::{
     storage::{LogStorage, StorageError},
     types::{Entries, Entry, HardState, LogId, LogIndex, LogState, LogWrite},

@@ -10,3 +10,4 @@ mod properties;
 mod reading;
 mod replicating;
 mod schedule;
+mod snapshots;

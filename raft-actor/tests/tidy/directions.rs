@@ -20,7 +20,7 @@ const DIRECTIONS: &[Direction] = &[
     Direction { module: "status", sees: &["types", "membership"], because: "a status is plain data" },
     Direction {
         module: "error",
-        sees: &["types", "membership", "config", "storage"],
+        sees: &["types", "membership", "config", "storage", "state_machine"],
         because: "an error carries its source, and nothing else",
     },
     Direction {

@@ -6,9 +6,10 @@ use raft_actor::{
     membership::Membership,
     message::{
         AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardWrites, ForwardWritesReply,
-        Message, ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
+        InstallSnapshot, InstallSnapshotReply, Message, ReadId, ReadIndex, ReadIndexReply, RequestVote,
+        RequestVoteReply, TimeoutNow,
     },
-    types::{Entries, Entry, GroupId, LogId, LogIndex, NodeId, Payload, Term},
+    types::{Entries, Entry, GroupId, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
 };
 
 use super::{
@@ -199,8 +200,32 @@ impl Reader<'_> {
                 }
                 Message::ForwardWritesReply(ForwardWritesReply { id, results })
             }
+            kind::INSTALL_SNAPSHOT => Message::InstallSnapshot(InstallSnapshot {
+                term: self.term()?,
+                snapshot: self.snapshot()?,
+                offset: self.u64("the offset")?,
+                done: self.flag("done flag")?,
+                data: self.bytes("a part of a snapshot")?,
+            }),
+            kind::INSTALL_SNAPSHOT_REPLY => Message::InstallSnapshotReply(InstallSnapshotReply {
+                term: self.term()?,
+                snapshot_id: self.u64("the snapshot's id")?,
+                next_offset: self.u64("the next offset")?,
+                installed: self.flag("installed flag")?,
+            }),
             value => return Err(WireError::Unknown { what: "kind of message", value, offset }),
         })
+    }
+
+    fn snapshot(&mut self) -> Result<SnapshotMeta, WireError> {
+        let id = self.u64("the snapshot's id")?;
+        let last = self.log_id("the snapshot's last log id")?;
+        let size_bytes = self.u64("the snapshot's size")?;
+        let membership_log_id = self.log_id("the membership's log id")?;
+        let offset = self.offset + 4;
+        let bytes = self.bytes("the membership")?;
+        let membership = membership(&bytes).map_err(|reason| WireError::Membership { offset, reason })?;
+        Ok(SnapshotMeta { id, last, membership, membership_log_id, size_bytes })
     }
 
     fn append(&mut self, limits: &Limits) -> Result<AppendEntries, WireError> {

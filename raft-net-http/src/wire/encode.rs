@@ -3,7 +3,9 @@
 use bytes::{BufMut, BytesMut};
 use raft_actor::{
     error::WriteError,
-    message::{AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardWrites, Message},
+    message::{
+        AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardWrites, InstallSnapshot, Message,
+    },
     types::{LogId, Payload},
 };
 
@@ -69,6 +71,8 @@ fn kind_of(message: &Message) -> Result<u8, EncodeError> {
         Message::ReadIndexReply(_) => kind::READ_INDEX_REPLY,
         Message::ForwardWrites(_) => kind::FORWARD_WRITES,
         Message::ForwardWritesReply(_) => kind::FORWARD_WRITES_REPLY,
+        Message::InstallSnapshot(_) => kind::INSTALL_SNAPSHOT,
+        Message::InstallSnapshotReply(_) => kind::INSTALL_SNAPSHOT_REPLY,
         _ => return Err(EncodeError::Unsupported),
     })
 }
@@ -117,9 +121,34 @@ fn encode_body(message: &Message, limits: &Limits, frame: &mut BytesMut) -> Resu
                 }
             }
         }
+        Message::InstallSnapshot(install) => encode_install(install, limits, frame)?,
+        Message::InstallSnapshotReply(reply) => {
+            frame.put_u64_le(reply.term.0);
+            frame.put_u64_le(reply.snapshot_id);
+            frame.put_u64_le(reply.next_offset);
+            frame.put_u8(u8::from(reply.installed));
+        }
         _ => return Err(EncodeError::Unsupported),
     }
     Ok(())
+}
+
+fn encode_install(
+    install: &InstallSnapshot,
+    limits: &Limits,
+    frame: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let snapshot = &install.snapshot;
+    frame.put_u64_le(install.term.0);
+    frame.put_u64_le(snapshot.id);
+    put_log_id(snapshot.last, frame);
+    frame.put_u64_le(snapshot.size_bytes);
+    put_log_id(snapshot.membership_log_id, frame);
+    let membership = postcard::to_allocvec(&snapshot.membership);
+    put_bytes(&membership.map_err(|error| EncodeError::Membership(error.to_string()))?, limits, frame)?;
+    frame.put_u64_le(install.offset);
+    frame.put_u8(u8::from(install.done));
+    put_bytes(&install.data, limits, frame)
 }
 
 fn encode_append(append: &AppendEntries, limits: &Limits, frame: &mut BytesMut) -> Result<(), EncodeError> {

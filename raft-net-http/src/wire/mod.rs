@@ -25,10 +25,14 @@
 //!  7    ReadIndexReply      term u64 | id u64 | some u8 | read_index u64, if some
 //!  8    ForwardWrites       id u64 | count u32 | count x (length u32 | command)
 //!  9    ForwardWritesReply  id u64 | count u32 | count x result
+//! 10    InstallSnapshot     term u64 | snapshot | offset u64 | done u8 | length u32 | data
+//! 11    InstallSnapshotReply  term u64 | snapshot_id u64 | next_offset u64 | installed u8
 //!
 //! log id     term u64 | index u64
 //! entry      term u64 | kind u8 | length u32 | payload
 //!            kind: 0 no-op, 1 command, 2 membership (postcard)
+//! snapshot   id u64 | last log id | size_bytes u64 | membership_log_id | length u32
+//!            | membership (postcard)
 //! outcome    0 | match_index u64     1 | rejected log id | hint log id     2 (stale term)
 //! result     0 | log id | length u32 | output     1 (not leader)     2 | leader u64     3 (overloaded)
 //!            4 | bytes u64 | bytes_max u64 (too large)     5 (unknown)     6 (stopped)
@@ -243,6 +247,8 @@ mod kind {
     pub(super) const READ_INDEX_REPLY: u8 = 7;
     pub(super) const FORWARD_WRITES: u8 = 8;
     pub(super) const FORWARD_WRITES_REPLY: u8 = 9;
+    pub(super) const INSTALL_SNAPSHOT: u8 = 10;
+    pub(super) const INSTALL_SNAPSHOT_REPLY: u8 = 11;
 }
 
 /// The kinds of entries.

@@ -2,4 +2,5 @@
 
 pub mod log_storage;
 pub mod runtime;
+pub mod snapshot_storage;
 pub mod transport;

@@ -17,11 +17,12 @@ use crate::{
     membership::Membership,
     message::{
         AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardWrites, ForwardWritesReply,
-        Message, ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
+        InstallSnapshot, InstallSnapshotReply, Message, ReadId, ReadIndex, ReadIndexReply, RequestVote,
+        RequestVoteReply, TimeoutNow,
     },
     runtime::{SharedRuntime, sleep, timeout},
     transport::{Inbox, PeerLink, Transport, TransportError},
-    types::{Entry, GroupId, LogId, LogIndex, NodeId, Payload, Term},
+    types::{Entry, GroupId, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
 };
 
 /// How long the suite waits for something that should happen at once.
@@ -266,13 +267,13 @@ pub fn samples() -> Vec<Message> {
         Entry::new(id(3, 8), Payload::Noop),
         Entry::new(id(3, 9), Payload::Command(Bytes::from_static(b"a command"))),
         Entry::new(id(4, 10), Payload::Command(Bytes::new())),
-        Entry::new(id(u64::MAX, 11), Payload::Membership(members)),
+        Entry::new(id(u64::MAX, 11), Payload::Membership(members.clone())),
     ];
     let reply =
         |outcome| Message::AppendEntriesReply(AppendEntriesReply { term: Term(4), round: 17, outcome });
     let read =
         |read_index| Message::ReadIndexReply(ReadIndexReply { term: Term(4), id: ReadId(5), read_index });
-    vec![
+    let mut messages = vec![
         Message::RequestVote(RequestVote {
             term: Term(u64::MAX),
             last_log_id: id(3, 7),
@@ -316,6 +317,33 @@ pub fn samples() -> Vec<Message> {
                 Err(WriteError::Unknown),
                 Err(WriteError::Stopped),
             ],
+        }),
+    ];
+    messages.extend(snapshot_samples(members));
+    messages
+}
+
+fn snapshot_samples(members: Membership) -> [Message; 2] {
+    let id = |term, index| LogId::new(Term(term), LogIndex(index));
+    [
+        Message::InstallSnapshot(InstallSnapshot {
+            term: Term(4),
+            snapshot: SnapshotMeta {
+                id: u64::MAX,
+                last: id(3, 9),
+                membership: members,
+                membership_log_id: id(1, 1),
+                size_bytes: 1_000_000,
+            },
+            offset: 999_991,
+            data: Bytes::from_static(b"the end."),
+            done: true,
+        }),
+        Message::InstallSnapshotReply(InstallSnapshotReply {
+            term: Term(4),
+            snapshot_id: u64::MAX,
+            next_offset: 1_000_000,
+            installed: false,
         }),
     ]
 }

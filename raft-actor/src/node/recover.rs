@@ -1,0 +1,84 @@
+//! What a node finds on its disk when it starts: the newest snapshot, and the log that follows it.
+
+use crate::{
+    error::StartError,
+    state_machine::StateMachine,
+    storage::{LogStorage, SnapshotStorage, StorageError},
+    types::{Entries, LogIndex, LogState, LogWrite, SnapshotMeta},
+};
+
+/// Restores the state machine from the newest snapshot, and makes the log begin where that allows.
+pub(super) async fn recover<S: StateMachine>(
+    log: &mut dyn LogStorage,
+    snapshots: Option<&dyn SnapshotStorage>,
+    state_machine: &mut S,
+) -> Result<(LogState, Option<SnapshotMeta>), StartError> {
+    let mut state = log.recover().await?;
+    let newest = match snapshots {
+        Some(snapshots) => snapshots.recover().await?,
+        None => None,
+    };
+    let Some(snapshot) = newest else {
+        if state.purged.index > LogIndex(0) {
+            return refuse(format!(
+                "the log begins after {}, and there is no snapshot of what came before; give the node the \
+                 snapshots that belong to this log",
+                state.purged
+            ));
+        }
+        return Ok((state, None));
+    };
+    if state.is_new() {
+        return refuse(format!(
+            "there is a snapshot of {}, but the log is new: term and vote are lost; bring the log back, or \
+             start as another node with an empty folder",
+            snapshot.last
+        ));
+    }
+    if state.purged.index > snapshot.last.index {
+        return refuse(format!(
+            "the log begins after {}, but the newest snapshot ends at {}; bring back the snapshots that \
+             belong to this log",
+            state.purged, snapshot.last
+        ));
+    }
+    follow(log, &mut state, &snapshot).await?;
+    if let Some(snapshots) = snapshots {
+        let mut reader = snapshots.open(snapshot.id).await?;
+        state_machine.restore(&mut *reader).map_err(StartError::Restore)?;
+    }
+    Ok((state, Some(snapshot)))
+}
+
+/// A crash may have come between a snapshot of the leader's and the log that it replaces (Raft Figure 13, 7).
+async fn follow(
+    log: &mut dyn LogStorage,
+    state: &mut LogState,
+    snapshot: &SnapshotMeta,
+) -> Result<(), StorageError> {
+    let last = snapshot.last;
+    let term = if last.index == state.purged.index {
+        Some(state.purged.term)
+    } else {
+        let runs = state.terms.partition_point(|(first, _)| *first <= last.index);
+        runs.checked_sub(1).map(|run| state.terms[run].1)
+    };
+    if last.index <= state.last.index && term == Some(last.term) {
+        return Ok(());
+    }
+    if state.last.index > state.purged.index {
+        let truncate_from = Some(state.purged.index.next());
+        log.write(&[LogWrite { truncate_from, ..LogWrite::default() }]).await?;
+    }
+    log.purge(last).await?;
+    state.purged = last;
+    state.last = last;
+    state.terms.clear();
+    state.memberships.clear();
+    state.tail = Entries::empty();
+    Ok(())
+}
+
+fn refuse<T>(sentence: String) -> Result<T, StartError> {
+    Err(StartError::Storage(StorageError::Refused(sentence)))
+}
