@@ -3,6 +3,7 @@
 mod composition;
 mod core;
 mod encounters;
+mod endurance;
 mod face;
 mod failures;
 mod network;
