@@ -9,4 +9,5 @@ mod failures;
 mod network;
 mod runtime;
 mod simulation;
+mod starving;
 mod tidy;
