@@ -113,7 +113,10 @@ impl<S: StateMachine> NodeBuilder<S> {
         };
         let mut state = storage.recover().await?;
         if state.is_new() {
-            self.bootstrap(&mut *storage, &mut state).await?;
+            // Made before the wait: a future that borrows the builder while it waits could not change
+            // threads.
+            let first = self.bootstrap(&mut state)?;
+            storage.write(&[first]).await?;
         }
         let (id, config) = (self.id, self.config.clone());
         let raft = Raft::new(id, &config, runtime.random(), runtime.now(), state, Membership::default());
@@ -127,9 +130,9 @@ impl<S: StateMachine> NodeBuilder<S> {
         Ok(self.start_actors(&runtime, storage, &transport, raft))
     }
 
-    /// Makes a new storage a member of the initial cluster: the first entry of every initial member's log is
-    /// the membership, in term 1, in which no election can be held any more.
-    async fn bootstrap(&self, storage: &mut dyn LogStorage, state: &mut LogState) -> Result<(), StartError> {
+    /// What makes a new storage a member of the initial cluster: the first entry of every initial member's
+    /// log is the membership, in term 1, in which no election can be held any more.
+    fn bootstrap(&self, state: &mut LogState) -> Result<LogWrite, StartError> {
         let node = self.id;
         if self.members.is_empty() {
             return Err(StartError::NoMembers { node });
@@ -143,13 +146,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         state.hard_state = hard_state;
         state.note(&first);
         state.tail = vec![first].into();
-        let write = LogWrite {
-            sequence: 0,
-            hard_state: Some(hard_state),
-            truncate_from: None,
-            entries: state.tail.clone(),
-        };
-        Ok(storage.write(&[write]).await?)
+        let entries = state.tail.clone();
+        Ok(LogWrite { sequence: 0, hard_state: Some(hard_state), truncate_from: None, entries })
     }
 
     fn start_actors(
