@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Where so many messages wait for the leader's link already, writes are not carried yet.
-const CARRY_QUEUE_MAX: usize = 64;
+const CARRY_QUEUE_MAX: usize = 256;
 
 /// The consensus actor's mail.
 pub(crate) enum Mail<S: StateMachine> {
