@@ -1,5 +1,5 @@
-//! Holds the pages to the code: every snippet is an anchor of a tested file, every link leads somewhere, every page can
-//! be found, every name stands in the source.
+//! Holds the pages to the code: every snippet is an anchor of a tested file, every link leads somewhere,
+//! every page can be found, every name stands in the source.
 
 mod pages;
 
@@ -87,6 +87,17 @@ fn dead(page: &Page, target: &str) -> Option<&'static str> {
     let text = std::fs::read_to_string(absolute).unwrap_or_default();
     let found = headings_of(&text).iter().any(|heading| heading == fragment);
     (!found).then_some("names no heading there")
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_found() {
+    let page = pages::read("docs/src/start.md");
+    for target in ["nowhere.md", "#nothing-of-the-sort", "tutorial/one-node.md#neither-there"] {
+        assert!(dead(&page, target).is_some(), "{target}");
+    }
+    for target in ["tutorial/one-node.md", "#kill-the-leader", "how/write.md#on-a-node-that-does-not-lead"] {
+        assert_eq!(dead(&page, target), None, "{target}");
+    }
 }
 
 #[test]

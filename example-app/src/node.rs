@@ -2,7 +2,7 @@
 //! the place of [`Kv`], and your own routes beside the endpoint's.
 
 use actix_web::{App, HttpServer, dev::Server, web};
-use raft_actor::{error::StartError, node::Node, runtime::actix::ActixRuntime};
+use raft_actor::{error::StartError, node::Node, runtime::actix::ActixRuntime, types::NodeId};
 use raft_net_http::{Endpoint, HttpTransport};
 use raft_storage_file::{FileLog, Identity, Options};
 
@@ -27,9 +27,11 @@ pub async fn start(settings: &Settings) -> Result<Node<Kv>, StartError> {
         .await
 }
 
-/// The node's door for its peers.
+/// The node's door for its peers. The members are fixed, so a node that is not one of them is a stranger.
 pub fn endpoint(settings: &Settings, node: &Node<Kv>) -> Endpoint {
+    let members: Vec<NodeId> = settings.members.keys().copied().collect();
     Endpoint::new(settings.cluster_id, settings.node_id, node.inbox())
+        .with_members(move |peer| members.contains(&peer))
 }
 
 /// The HTTP servers of a node: one for clients and peers, or one for each where peers have an address of

@@ -70,6 +70,12 @@ fn strangers_get_no_link() {
         "raft-cluster-id: 1\r\nraft-from-node: 2\r\nraft-to-node: 3\r\nraft-protocol-version: 1\r\n",
     );
     assert!(for_another_node.starts_with("HTTP/1.1 4"), "{for_another_node}");
+    let from_no_member = link(
+        &cluster,
+        "raft-cluster-id: 1\r\nraft-from-node: 77\r\nraft-to-node: 1\r\nraft-protocol-version: 1\r\n",
+    );
+    assert!(from_no_member.starts_with("HTTP/1.1 4"), "{from_no_member}");
+    assert!(from_no_member.contains("member"), "it says why: {from_no_member}");
     let nameless = link(&cluster, "");
     assert!(nameless.starts_with("HTTP/1.1 4"), "{nameless}");
     assert_eq!(cluster.put(1, "still", "here").0, 200);

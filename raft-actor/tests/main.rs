@@ -2,6 +2,7 @@
 
 mod composition;
 mod core;
+mod encounters;
 mod face;
 mod failures;
 mod network;

@@ -119,8 +119,7 @@ pub(super) fn includes_of(text: &str) -> Vec<Include> {
     includes
 }
 
-/// What stands between `ANCHOR: name` and `ANCHOR_END: name`, by name. Marks of other anchors are left out, and what
-/// is indented by all its lines is moved to the left.
+/// What stands between `ANCHOR: name` and `ANCHOR_END: name`, by name, without the marks of other anchors.
 pub(super) fn anchors_of(source: &str) -> BTreeMap<String, String> {
     let mut anchors = BTreeMap::new();
     let mark = |line: &str, mark: &str| {
@@ -248,5 +247,19 @@ mod itself {
         let page = Page { path: "docs/src/start.md".into(), text: String::new() };
         assert_eq!(page.beside("../tests/main.rs"), "docs/tests/main.rs");
         assert_eq!(page.beside("cast.svg"), "docs/src/cast.svg");
+    }
+
+    #[test]
+    fn includes_fences_and_names_are_read() {
+        let page = "`Term` and `a b`\n```rust\n{{#include ../x.rs:open}}\n```\n```rust\nlet own = 1;\n```\n";
+        let include = includes_of(page).remove(0);
+        assert_eq!(
+            (include.file.as_str(), include.anchor.as_deref(), include.line),
+            ("../x.rs", Some("open"), 3)
+        );
+        let fences: Vec<String> = fences_of(page).into_iter().map(|fence| fence.text).collect();
+        assert_eq!(fences, ["{{#include ../x.rs:open}}\n", "let own = 1;\n"]);
+        let names: Vec<String> = names_of(page).into_iter().map(|name| name.text).collect();
+        assert_eq!(names, ["Term"]);
     }
 }

@@ -1,4 +1,5 @@
-//! Tutorial 4: the log in files. The process is killed in the midst of its writes, and nothing answered is lost.
+//! Tutorial 4: the log in files. The process is killed in the midst of its writes, and nothing answered is
+//! lost.
 
 use std::{
     error::Error,

@@ -77,8 +77,8 @@ impl<S: StateMachine> Applier<S> {
         let Payload::Command(bytes) = &entry.payload else { return Ok(None) };
         let command = postcard::from_bytes(bytes).map_err(|error| {
             format!(
-                "the command at {} cannot be decoded ({error}); was the log written by another version of the \
-                 application?",
+                "the command at {} cannot be decoded ({error}); \
+                 was the log written by another version of the application?",
                 entry.id
             )
         })?;

@@ -110,7 +110,7 @@ impl<S: StateMachine> Consensus<S> {
             cast,
             ending,
             writes: Writes::new(run),
-            reads: Reads::new(),
+            reads: Reads::new(run),
             unreachable: BTreeSet::new(),
             transfers: Vec::new(),
             leading: None,
@@ -247,7 +247,14 @@ impl<S: StateMachine> Consensus<S> {
         }
         let writes = std::mem::take(&mut self.arrived);
         if !matches!(self.phase, Phase::Running) {
-            return writes.into_iter().for_each(|write| write.waiter.settle(Err(WriteError::Stopped)));
+            for write in writes {
+                match write.waiter {
+                    // Its own node goes on, and keeps it for the next leader.
+                    Waiter::Remote(_) => self.writes.park(write, None),
+                    Waiter::Local { .. } => write.waiter.settle(Err(WriteError::Stopped)),
+                }
+            }
+            return;
         }
         if self.raft.role() == Role::Leader {
             let commands = self.writes.propose(writes);
@@ -334,7 +341,9 @@ impl<S: StateMachine> Consensus<S> {
     fn shut_down(&mut self, now: Time, context: &mut Context<Mail<S>>) {
         if let Phase::Draining { until } = self.phase {
             self.writes.stop();
-            if !self.writes.any_under_way() || now >= until {
+            // The applier answers too, and the answers for other nodes need the replicators.
+            let is_applied = self.raft.applied_index() >= self.raft.commit_index();
+            if (!self.writes.any_under_way() && is_applied) || now >= until {
                 self.phase = Phase::HandingOver { until: now.after(self.config.election_timeout_max) };
                 self.inputs.push(Input::Transfer { to: None });
                 self.turn(now);
