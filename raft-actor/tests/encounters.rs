@@ -20,7 +20,7 @@ use raft_actor::{
     state_machine::{StateMachine, StateMachineError},
     storage::{LogStorage, StorageError},
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
-    transport::Inbox,
+    transport::{Inbox, PeerLink, Transport, TransportError},
     types::{Entries, Entry, GroupId, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
 };
 
@@ -84,6 +84,23 @@ impl LogStorage for HangingLog {
     }
 }
 
+/// Opens links that take what they are given and never let go.
+struct HangingTransport;
+
+#[async_trait]
+impl Transport for HangingTransport {
+    async fn connect(&self, _: NodeId, _: &str) -> Result<Box<dyn PeerLink>, TransportError> {
+        Ok(Box::new(HangingTransport))
+    }
+}
+
+#[async_trait]
+impl PeerLink for HangingTransport {
+    async fn send(&mut self, _: &mut Vec<Envelope>) -> Result<(), TransportError> {
+        std::future::pending().await
+    }
+}
+
 /// Keeps what the node says to node 2.
 #[derive(Clone, Default)]
 struct Ear(Arc<Mutex<Vec<Message>>>);
@@ -132,10 +149,14 @@ impl Scene {
     }
 
     async fn start(&self) -> Node<Sum> {
+        self.start_over(self.network.transport(NodeId(1))).await
+    }
+
+    async fn start_over(&self, transport: impl Transport) -> Node<Sum> {
         Node::builder(NodeId(1), Sum::default())
             .members([1, 2, 3].map(|number| (NodeId(number), Network::address(NodeId(number)))))
             .storage(self.log.clone())
-            .transport(self.network.transport(NodeId(1)))
+            .transport(transport)
             .runtime(self.runtime.clone())
             .start()
             .await
@@ -365,4 +386,33 @@ fn no_actor_is_left_when_a_node_has_stopped_for_good() {
         scene.wait(1000).await;
     });
     assert_eq!(simulator.tasks(), 0);
+}
+
+#[test]
+fn little_is_carried_into_a_link_that_hangs_and_the_node_still_ends() {
+    simulate(|runtime| async move {
+        let scene = Scene::new(runtime);
+        let node = scene.start_over(HangingTransport).await;
+        lead(&node, vec![], 1);
+        scene.wait(20).await;
+        let heartbeats = async {
+            for _ in 0..120 {
+                lead(&node, vec![], 1);
+                scene.wait(50).await;
+            }
+        };
+        let writes = (0..1000_u64).map(async |number| {
+            scene.wait(number).await;
+            node.write(1).await
+        });
+        let writes = futures_util::future::join_all(writes);
+        let (outcomes, ()) = futures_util::future::join(writes, heartbeats).await;
+        let unknown = outcomes.iter().filter(|outcome| **outcome == Err(WriteError::Unknown)).count();
+        let not_done =
+            outcomes.iter().filter(|outcome| matches!(outcome, Err(WriteError::NotLeader { .. }))).count();
+        assert_eq!(unknown + not_done, 1000);
+        assert!(unknown < 150, "{unknown} writes wait for a link that takes nothing");
+        let end = timeout(&scene.runtime, Duration::from_secs(5), node.shutdown()).await;
+        assert_eq!(end, Some(()), "a link that hangs holds nobody up");
+    });
 }

@@ -3,9 +3,11 @@
 mod composition;
 mod core;
 mod encounters;
+mod endurance;
 mod face;
 mod failures;
 mod network;
 mod runtime;
 mod simulation;
+mod starving;
 mod tidy;

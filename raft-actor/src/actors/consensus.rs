@@ -31,6 +31,9 @@ use crate::{
     types::{Entries, LogIndex, NodeId, Role, Term, Time},
 };
 
+/// Where so many messages wait for the leader's link already, writes are not carried yet.
+const CARRY_QUEUE_MAX: usize = 64;
+
 /// The consensus actor's mail.
 pub(crate) enum Mail<S: StateMachine> {
     /// A client of this node writes.
@@ -267,6 +270,8 @@ impl<S: StateMachine> Consensus<S> {
         }
         let way = leader.filter(|leader| !self.unreachable.contains(leader));
         let way = way.and_then(|leader| Some((leader, self.cast.replicators.get(&leader)?.clone())));
+        // A link that takes nothing gets no more: what waits here has a deadline, what waits there has none.
+        let way = way.filter(|(_, replicator)| replicator.len() < CARRY_QUEUE_MAX);
         let (local, remote): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| matches!(write.waiter, Waiter::Local { .. }));
         // A write is carried once: the node that it came from knows where to carry it next.
