@@ -416,3 +416,29 @@ fn little_is_carried_into_a_link_that_hangs_and_the_node_still_ends() {
         assert_eq!(end, Some(()), "a link that hangs holds nobody up");
     });
 }
+
+#[test]
+fn reads_that_have_waited_for_a_leader_are_asked_together() {
+    simulate(|runtime| async move {
+        let scene = Scene::new(runtime);
+        let node = scene.start().await;
+        let reads = (0..200_u64).map(async |number| {
+            scene.wait(number).await;
+            node.read(|sum| sum.total).await
+        });
+        let leader = async {
+            scene.wait(250).await;
+            lead(&node, vec![], 1);
+            scene.wait(20).await;
+            let asked = scene.ear.read_ids();
+            assert!((1..20).contains(&asked.len()), "{} questions for 200 reads", asked.len());
+            for id in asked {
+                let read_index = Some(LogIndex(1));
+                say(&node, Message::ReadIndexReply(ReadIndexReply { term: Term(5), id, read_index }));
+            }
+        };
+        let (answers, ()) = futures_util::future::join(futures_util::future::join_all(reads), leader).await;
+        assert!(answers.iter().all(|answer| *answer == Ok(0)), "each of them is answered");
+        node.shutdown().await;
+    });
+}
