@@ -4,6 +4,7 @@ mod on_disk;
 mod one_node;
 mod over_http;
 mod readme;
+mod snapshots;
 #[expect(unreachable_pub, reason = "shown as it stands in a reader's own crate")]
 mod state_machine;
 mod three_nodes;

@@ -56,6 +56,9 @@ pub fn command_line() -> Command {
                 .arg(switch("reference", "Show every setting at its default, explained")),
         )
         .subcommand(with_endpoints(Command::new("status").about("Show what every node knows of itself")))
+        .subcommand(with_endpoints(
+            Command::new("snapshot").about("Have each node named take a snapshot, and let go of its old log"),
+        ))
         .subcommand(
             with_endpoints(Command::new("get").about("Read a key, or keys that begin alike"))
                 .arg(Arg::new("key").required(true).help("The key"))
@@ -223,6 +226,7 @@ fn ask(client: &Client, command: &str, flags: &ArgMatches) -> Result<String, Cli
         }
         "put" => client::put(client, &text("key"), &text("value"), as_json),
         "del" => client::delete(client, &text("key"), flags.get_flag("prefix"), as_json),
+        "snapshot" => client::snapshot(client, as_json),
         _ => client::status(client, as_json),
     }
 }

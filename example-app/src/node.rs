@@ -4,7 +4,7 @@
 use actix_web::{App, HttpServer, dev::Server, web};
 use raft_actor::{error::StartError, node::Node, runtime::actix::ActixRuntime, types::NodeId};
 use raft_net_http::{Endpoint, HttpTransport};
-use raft_storage_file::{FileLog, Identity, Options};
+use raft_storage_file::{FileLog, FileSnapshots, Identity, Options};
 
 use crate::{
     api::{self, Api},
@@ -20,6 +20,7 @@ pub async fn start(settings: &Settings) -> Result<Node<Kv>, StartError> {
     Node::builder(node_id, Kv::default())
         .members(settings.members.clone())
         .storage(FileLog::open_with(settings.data.join("raft"), identity, options)?)
+        .snapshots(FileSnapshots::open(settings.data.join("snapshots"), identity)?)
         .transport(HttpTransport::new(cluster_id, node_id))
         .runtime(ActixRuntime::new(1).map_err(StartError::Runtime)?)
         .config(settings.raft.clone())

@@ -2,9 +2,10 @@
 
 use async_trait::async_trait;
 use raft_actor::{
-    error::{ReadError, WriteError},
+    error::{ReadError, SnapshotError, WriteError},
     node::Node,
     status::Status,
+    types::SnapshotMeta,
 };
 
 use crate::{
@@ -32,5 +33,9 @@ impl Service for Node<Kv> {
 
     async fn status(&self) -> Status {
         Node::status(self).await
+    }
+
+    async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotError> {
+        Node::snapshot(self).await
     }
 }

@@ -20,8 +20,8 @@ use raft_actor::{
     state_machine::{StateMachine, StateMachineError},
     storage::{LogStorage, StorageError},
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
-    transport::Inbox,
-    types::{Entries, Entry, GroupId, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
+    transport::{Inbox, PeerLink, Transport, TransportError},
+    types::{Entries, Entry, GroupId, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
 };
 
 /// Adds up what it is given; zero makes it panic, and its flush may take a while.
@@ -84,6 +84,23 @@ impl LogStorage for HangingLog {
     }
 }
 
+/// Opens links that take what they are given and never let go.
+struct HangingTransport;
+
+#[async_trait]
+impl Transport for HangingTransport {
+    async fn connect(&self, _: NodeId, _: &str) -> Result<Box<dyn PeerLink>, TransportError> {
+        Ok(Box::new(HangingTransport))
+    }
+}
+
+#[async_trait]
+impl PeerLink for HangingTransport {
+    async fn send(&mut self, _: &mut Vec<Envelope>) -> Result<(), TransportError> {
+        std::future::pending().await
+    }
+}
+
 /// Keeps what the node says to node 2.
 #[derive(Clone, Default)]
 struct Ear(Arc<Mutex<Vec<Message>>>);
@@ -132,10 +149,14 @@ impl Scene {
     }
 
     async fn start(&self) -> Node<Sum> {
+        self.start_over(self.network.transport(NodeId(1))).await
+    }
+
+    async fn start_over(&self, transport: impl Transport) -> Node<Sum> {
         Node::builder(NodeId(1), Sum::default())
             .members([1, 2, 3].map(|number| (NodeId(number), Network::address(NodeId(number)))))
             .storage(self.log.clone())
-            .transport(self.network.transport(NodeId(1)))
+            .transport(transport)
             .runtime(self.runtime.clone())
             .start()
             .await
@@ -159,21 +180,26 @@ impl Scene {
 }
 
 fn say(node: &Node<Sum>, message: Message) {
-    node.inbox().deliver(vec![Envelope { group: GroupId(0), from: NodeId(2), to: NodeId(1), message }]);
+    say_as(NodeId(2), node, message);
+}
+
+fn say_as(from: NodeId, node: &Node<Sum>, message: Message) {
+    node.inbox().deliver(vec![Envelope { group: GroupId(0), from, to: NodeId(1), message }]);
 }
 
 /// Node 2 leads term 5, and has committed this entry after the first.
 fn lead(node: &Node<Sum>, entries: Vec<Entry>, commit: u64) {
-    say(
-        node,
-        Message::AppendEntries(AppendEntries {
-            term: Term(5),
-            prev_log_id: LogId::new(Term(1), LogIndex(1)),
-            entries: entries.into(),
-            leader_commit: LogIndex(commit),
-            round: 0,
-        }),
-    );
+    say(node, Message::AppendEntries(append(Term(5), entries, commit)));
+}
+
+fn append(term: Term, entries: Vec<Entry>, commit: u64) -> AppendEntries {
+    AppendEntries {
+        term,
+        prev_log_id: LogId::new(Term(1), LogIndex(1)),
+        entries: entries.into(),
+        leader_commit: LogIndex(commit),
+        round: 0,
+    }
 }
 
 fn entry(term: u64, index: u64, value: u8) -> Entry {
@@ -245,6 +271,25 @@ fn a_write_that_could_not_leave_is_carried_once_there_is_a_way() {
         };
         let (outcome, ()) = futures_util::future::join(write, others).await;
         assert_eq!(outcome, Ok(7));
+        node.shutdown().await;
+    });
+}
+
+#[test]
+fn a_write_carried_to_a_leader_that_is_gone_is_told_unknown_as_soon_as_another_leads() {
+    simulate(|runtime| async move {
+        let scene = Scene::new(runtime);
+        let node = scene.start().await;
+        lead(&node, vec![], 1);
+        scene.wait(50).await;
+        let write = timeout(&scene.runtime, Duration::from_secs(1), node.write(7));
+        let others = async {
+            scene.wait(50).await;
+            assert_eq!(scene.ear.carried().len(), 1, "it was carried to node 2, who never answers");
+            say_as(NodeId(3), &node, Message::AppendEntries(append(Term(6), vec![], 1)));
+        };
+        let (outcome, ()) = futures_util::future::join(write, others).await;
+        assert_eq!(outcome, Some(Err(WriteError::Unknown)), "long before its time-out");
         node.shutdown().await;
     });
 }
@@ -365,4 +410,79 @@ fn no_actor_is_left_when_a_node_has_stopped_for_good() {
         scene.wait(1000).await;
     });
     assert_eq!(simulator.tasks(), 0);
+}
+
+#[test]
+fn little_is_carried_into_a_link_that_hangs_and_the_node_still_ends() {
+    simulate(|runtime| async move {
+        let scene = Scene::new(runtime);
+        let node = scene.start_over(HangingTransport).await;
+        lead(&node, vec![], 1);
+        scene.wait(20).await;
+        let heartbeats = async {
+            for _ in 0..120 {
+                lead(&node, vec![], 1);
+                scene.wait(50).await;
+            }
+        };
+        let writes = (0..1000_u64).map(async |number| {
+            scene.wait(number).await;
+            node.write(1).await
+        });
+        let writes = futures_util::future::join_all(writes);
+        let (outcomes, ()) = futures_util::future::join(writes, heartbeats).await;
+        let unknown = outcomes.iter().filter(|outcome| **outcome == Err(WriteError::Unknown)).count();
+        let not_done =
+            outcomes.iter().filter(|outcome| matches!(outcome, Err(WriteError::NotLeader { .. }))).count();
+        assert_eq!(unknown + not_done, 1000);
+        assert!(unknown < 350, "{unknown} writes wait for a link that takes nothing");
+        let end = timeout(&scene.runtime, Duration::from_secs(5), node.shutdown()).await;
+        assert_eq!(end, Some(()), "a link that hangs holds nobody up");
+    });
+}
+
+#[test]
+fn reads_that_have_waited_for_a_leader_are_asked_together() {
+    simulate(|runtime| async move {
+        let scene = Scene::new(runtime);
+        let node = scene.start().await;
+        let reads = (0..200_u64).map(async |number| {
+            scene.wait(number).await;
+            node.read(|sum| sum.total).await
+        });
+        let leader = async {
+            scene.wait(250).await;
+            lead(&node, vec![], 1);
+            scene.wait(20).await;
+            let asked = scene.ear.read_ids();
+            assert!((1..20).contains(&asked.len()), "{} questions for 200 reads", asked.len());
+            for id in asked {
+                let read_index = Some(LogIndex(1));
+                say(&node, Message::ReadIndexReply(ReadIndexReply { term: Term(5), id, read_index }));
+            }
+        };
+        let (answers, ()) = futures_util::future::join(futures_util::future::join_all(reads), leader).await;
+        assert!(answers.iter().all(|answer| *answer == Ok(0)), "each of them is answered");
+        node.shutdown().await;
+    });
+}
+
+#[test]
+fn a_log_that_is_newer_than_its_term_and_vote_is_refused() {
+    simulate(|runtime| async move {
+        let scene = Scene::new(runtime);
+        let mut log = scene.log.clone();
+        let entries = vec![entry(5, 1, 1)].into();
+        let hard_state = Some(HardState { term: Term(3), voted_for: Some(NodeId(2)) });
+        let write = LogWrite { sequence: 1, hard_state, truncate_from: None, entries };
+        log.write(&[write]).await.expect("memory takes it");
+        let start = Node::builder(NodeId(1), Sum::default())
+            .members([(NodeId(1), Network::address(NodeId(1)))])
+            .storage(log)
+            .transport(scene.network.transport(NodeId(1)))
+            .runtime(scene.runtime.clone())
+            .start();
+        let error = start.await.expect_err("a vote may be missing").to_string();
+        assert!(error.contains("1@5") && error.contains("term 3"), "{error}");
+    });
 }

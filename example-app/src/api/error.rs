@@ -43,6 +43,16 @@ impl ApiError {
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, 12, "Method Not Allowed")
     }
 
+    /// This node does not do that.
+    pub(super) fn unsupported(words: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::NOT_IMPLEMENTED, 12, words)
+    }
+
+    /// Not now, or not any more.
+    pub(super) fn unavailable(words: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, 14, words)
+    }
+
     fn no_leader() -> ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, 14, "etcdserver: no leader")
     }

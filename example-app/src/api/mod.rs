@@ -1,6 +1,7 @@
 //! The service's face: etcd's v3 JSON over HTTP/1.1, and a few answers of our own. It knows nothing of Raft's
 //! insides: what it needs is written down in [`service::Service`].
 
+pub mod admin;
 mod body;
 mod cluster;
 mod error;
@@ -97,6 +98,7 @@ pub fn routes(api: web::Data<Api>, body_bytes_max: usize) -> impl FnOnce(&mut we
         }
         config
             .configure(health::routes)
+            .configure(admin::routes)
             .default_service(web::to(|| async { ApiError::not_found().respond() }));
     }
 }

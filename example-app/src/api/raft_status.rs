@@ -35,6 +35,10 @@ pub struct RaftStatus {
     pub commit_index: LogIndex,
     /// Up to here the store has seen it.
     pub applied_index: LogIndex,
+    /// The last entry that the newest snapshot covers; null where there is none.
+    pub snapshot_index: Option<LogIndex>,
+    /// A snapshot that this node is receiving; null where it receives none.
+    pub receiving: Option<Progress>,
     /// The store's revision.
     pub revision: i64,
     /// The members in force.
@@ -71,7 +75,7 @@ pub struct PeerView {
     pub next_index: LogIndex,
     /// Up to here the peer's log is known to be the same, and flushed.
     pub match_index: LogIndex,
-    /// How it is being fed: probe or replicate.
+    /// How it is being fed: probe, replicate or snapshot.
     pub state: PeerState,
     /// AppendEntries on their way, unanswered.
     pub inflight: u64,
@@ -79,6 +83,23 @@ pub struct PeerView {
     pub lag: u64,
     /// How many milliseconds ago it was heard; null where never in this term.
     pub last_contact_ms: Option<u64>,
+    /// The snapshot that it is being sent; null where it is sent none.
+    pub snapshot: Option<Progress>,
+}
+
+/// How far a snapshot has been transferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes that are there.
+    pub bytes: u64,
+    /// All of them.
+    pub size_bytes: u64,
+}
+
+impl From<(u64, u64)> for Progress {
+    fn from((bytes, size_bytes): (u64, u64)) -> Progress {
+        Progress { bytes, size_bytes }
+    }
 }
 
 impl RaftStatus {
@@ -100,6 +121,8 @@ impl RaftStatus {
             flushed_index: status.flushed_index,
             commit_index: status.commit_index,
             applied_index: status.applied_index,
+            snapshot_index: status.snapshot.as_ref().map(|snapshot| snapshot.last.index),
+            receiving: status.receiving.map(Progress::from),
             revision,
             membership: MembershipView {
                 voters: membership.voters().iter().copied().collect(),
@@ -125,6 +148,7 @@ impl From<&PeerStatus> for PeerView {
             inflight: peer.inflight,
             lag: peer.lag,
             last_contact_ms: peer.last_contact.map(milliseconds),
+            snapshot: peer.snapshot.map(Progress::from),
         }
     }
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use raft_actor::{
-    error::{ReadError, WriteError},
+    error::{ReadError, SnapshotError, WriteError},
     status::Status,
-    types::{ClusterId, NodeId},
+    types::{ClusterId, NodeId, SnapshotMeta},
 };
 
 use crate::kv::{Answer, Command, Query, Summary};
@@ -29,6 +29,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// What this node knows of itself and of its peers.
     async fn status(&self) -> Status;
+
+    /// Takes a snapshot of this node's own store. Default: there are none.
+    async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotError> {
+        Err(SnapshotError::Unsupported)
+    }
 }
 
 /// Who answers, and what the HTTP layer cannot learn from the service.

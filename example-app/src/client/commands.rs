@@ -1,4 +1,4 @@
-//! status, get, put and del: what they ask, and how they say what was answered.
+//! status, snapshot, get, put and del: what they ask, and how they say what was answered.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -117,6 +117,25 @@ fn row(status: &RaftStatus) -> Vec<String> {
         status.revision.to_string(),
         status.failure.clone().unwrap_or_default(),
     ]
+}
+
+/// Has every node take a snapshot of its own; says what each has answered.
+pub fn snapshot(client: &Client, as_json: bool) -> Result<String, ClientError> {
+    let mut taken = Vec::new();
+    for endpoint in client.endpoints() {
+        taken.push((endpoint, client.ask_one(endpoint, "/raft/admin/snapshot")?));
+    }
+    if as_json {
+        let lines =
+            taken.iter().map(|(endpoint, answer)| json!({ "endpoint": endpoint, "snapshot": answer }));
+        return Ok(format!("{}\n", Value::Array(lines.collect())));
+    }
+    let row = |(endpoint, answer): &(&String, Value)| {
+        let numbers = ["node_id", "index", "term", "size_bytes"].map(|field| answer[field].to_string());
+        [vec![(*endpoint).clone()], numbers.to_vec()].concat()
+    };
+    let rows: Vec<Vec<String>> = taken.iter().map(row).collect();
+    Ok(table(&["ENDPOINT", "ID", "INDEX", "TERM", "BYTES"], &rows))
 }
 
 /// A key and its range_end, encoded.

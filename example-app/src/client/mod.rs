@@ -10,7 +10,7 @@ use std::{io, time::Duration};
 use serde::Serialize;
 use serde_json::Value;
 
-pub use self::commands::{Get, delete, get, put, status};
+pub use self::commands::{Get, delete, get, put, snapshot, status};
 pub use self::table::table;
 use crate::api::raft_status::RaftStatus;
 
@@ -97,6 +97,20 @@ impl Client {
     /// Asks one node for its view of itself.
     pub fn raft_status(&self, endpoint: &str) -> Result<RaftStatus, ureq::Error> {
         self.agent.get(format!("http://{endpoint}/raft/status")).call()?.body_mut().read_json()
+    }
+
+    /// Has one node do something; its answer, or why not.
+    pub fn ask_one(&self, endpoint: &str, path: &str) -> Result<Value, ClientError> {
+        match self.ask(endpoint, path, &Value::Null) {
+            Ok((200, answer)) => Ok(answer),
+            Ok((status, answer)) => {
+                Err(ClientError::Refused { endpoint: endpoint.to_owned(), status, words: words(&answer) })
+            }
+            Err(source) if never_sent(&source) => {
+                Err(ClientError::Nobody { tried: vec![format!("{endpoint}: {source}")] })
+            }
+            Err(source) => Err(ClientError::Unknown { endpoint: endpoint.to_owned(), source }),
+        }
     }
 
     fn call(&self, path: &str, body: &impl Serialize, repeat: Repeat) -> Result<Value, ClientError> {

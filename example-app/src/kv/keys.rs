@@ -4,9 +4,10 @@
 //! key and a read of the present allocate nothing but the answer. Nothing is forgotten before a compaction,
 //! which comes later, so reads at old revisions always find what they ask for.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::words::KeyValue;
 
@@ -23,7 +24,7 @@ pub(super) fn span<'a>(key: &'a [u8], range_end: &'a [u8]) -> Option<Span<'a>> {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Version {
     /// When it was set, or deleted.
     revision: i64,
@@ -31,15 +32,15 @@ struct Version {
     live: Option<Live>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Live {
     create_revision: i64,
     version: i64,
     value: Bytes,
 }
 
-#[derive(Clone, Debug)]
-struct History {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct History {
     newest: Version,
     /// Ascending by revision.
     older: Vec<Version>,
@@ -73,7 +74,8 @@ fn key_value(key: &Bytes, version: &Version) -> Option<KeyValue> {
 /// All keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
-    histories: BTreeMap<Bytes, History>,
+    /// Shared, so that a view for a snapshot copies no value and no history.
+    histories: BTreeMap<Bytes, Arc<History>>,
     /// The bytes of all keys and of all values, old ones included.
     pub(super) size_bytes: u64,
     /// The bytes of the keys that exist, and of their present values.
@@ -117,9 +119,10 @@ impl Keys {
             self.size_bytes += key_bytes + live.value.len() as u64;
             self.live_bytes += key_bytes + live.value.len() as u64;
             let newest = Version { revision, live: Some(live) };
-            self.histories.insert(key, History { newest, older: Vec::new() });
+            self.histories.insert(key, Arc::new(History { newest, older: Vec::new() }));
             return None;
         };
+        let history = Arc::make_mut(history);
         let previous = key_value(&key, &history.newest);
         let value = value.or_else(|| previous.as_ref().map(|kv| kv.value.clone())).unwrap_or_default();
         self.size_bytes += value.len() as u64;
@@ -143,11 +146,22 @@ impl Keys {
         let mut deleted = Vec::new();
         for (key, history) in self.histories.range_mut::<[u8], _>(span) {
             if let Some(kv) = key_value(key, &history.newest) {
-                history.push(Version { revision, live: None });
+                Arc::make_mut(history).push(Version { revision, live: None });
                 self.live_bytes -= (kv.key.len() + kv.value.len()) as u64;
                 deleted.push(kv);
             }
         }
         deleted
+    }
+
+    /// How many keys there are, and every one with its history, ascending.
+    pub(super) fn histories(&self) -> (usize, impl Iterator<Item = (&Bytes, &History)>) {
+        let all = self.histories.iter().map(|(key, history)| (key, &**history));
+        (self.histories.len(), all)
+    }
+
+    /// Adds a key with its history, as [`Keys::histories`] gave it out. The sizes are set apart.
+    pub(super) fn add(&mut self, key: Bytes, history: History) {
+        self.histories.insert(key, Arc::new(history));
     }
 }

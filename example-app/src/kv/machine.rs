@@ -1,6 +1,11 @@
 //! The store as a state machine of raft-actor. This file is all that the store knows of Raft.
 
-use raft_actor::{state_machine::StateMachine, types::LogId};
+use std::io;
+
+use raft_actor::{
+    state_machine::{StateMachine, StateMachineError},
+    types::{LogId, SnapshotView},
+};
 
 use super::{Answer, Command, Kv};
 
@@ -10,5 +15,15 @@ impl StateMachine for Kv {
 
     fn apply(&mut self, id: LogId, command: Command) -> Answer {
         Kv::apply(self, id.term.0, command)
+    }
+
+    fn snapshot(&self) -> Option<SnapshotView> {
+        let view = self.clone();
+        Some(Box::new(move |writer| view.write_to(writer)))
+    }
+
+    fn restore(&mut self, reader: &mut dyn io::Read) -> Result<(), StateMachineError> {
+        *self = Kv::read_from(reader).map_err(|error| StateMachineError { source: error.into() })?;
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod check;
 mod keys;
 pub mod machine;
 mod range;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod txn;

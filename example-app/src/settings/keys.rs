@@ -95,11 +95,15 @@ pub const KEYS: &[Key] = &[
     ),
     key("append_entries_max", "4096", "Entries in one AppendEntries. At least 1."),
     key("append_bytes_max", "1048576", "Bytes of entries in one AppendEntries; one entry always goes."),
-    key("inflight_max", "256", "AppendEntries on their way to one peer, unanswered. At least 1."),
+    key(
+        "inflight_max",
+        "256",
+        "AppendEntries unanswered by one peer, and runs of entries not applied yet. At least 1.",
+    ),
     key(
         "inflight_bytes_max",
         "16777216",
-        "Bytes of entries on their way to one peer, unanswered. At least append_bytes_max.",
+        "Bytes of entries unanswered by one peer, or not applied yet. At least append_bytes_max.",
     ),
     key(
         "cache_bytes_max",
@@ -114,4 +118,25 @@ pub const KEYS: &[Key] = &[
         "Bytes of commands under way on this node. At least command_bytes_max.",
     ),
     key("reads_max", "65536", "Reads under way on this node; one more is refused (429)."),
+    key(
+        "snapshot_entries",
+        "100000",
+        "Entries applied since the last snapshot after which the next is taken. At least 1.",
+    ),
+    key(
+        "snapshot_bytes",
+        "268435456",
+        "Bytes of entries applied since the last snapshot after which the next is taken. At least 1.",
+    ),
+    key(
+        "trailing_entries",
+        "10000",
+        "Entries that a snapshot covers and that are kept all the same, for nodes that are a little behind.",
+    ),
+    key("snapshot_chunk_bytes", "1048576", "Bytes of a snapshot in one message. At least 1."),
+    key(
+        "snapshot_rate_bytes",
+        "0",
+        "Bytes of snapshots that this node sends in a second; 0: as fast as it goes.",
+    ),
 ];

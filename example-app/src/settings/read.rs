@@ -82,6 +82,11 @@ impl Reader {
         raft.writes_max = self.number("writes_max", 0);
         raft.write_bytes_max = self.number("write_bytes_max", 0);
         raft.reads_max = self.number("reads_max", 0);
+        raft.snapshot_entries = self.number("snapshot_entries", 0);
+        raft.snapshot_bytes = self.number("snapshot_bytes", 0);
+        raft.trailing_entries = self.number("trailing_entries", 0);
+        raft.snapshot_chunk_bytes = self.number("snapshot_chunk_bytes", 0);
+        raft.snapshot_rate_bytes = self.number("snapshot_rate_bytes", 0);
         // The framework's rules on numbers that could not be read would only repeat that.
         if self.broken.len() == before
             && let Err(error) = raft.validate()

@@ -25,6 +25,8 @@ pub(crate) struct Cluster {
     folder: TempDir,
     ports: Vec<u16>,
     processes: Vec<Option<Child>>,
+    /// Flags that every node gets beside its own.
+    pub(crate) flags: Vec<String>,
     agent: ureq::Agent,
 }
 
@@ -36,6 +38,7 @@ impl Cluster {
             folder: tempfile::tempdir().expect("a temporary folder"),
             ports: free_ports(nodes),
             processes: (0..nodes).map(|_| None).collect(),
+            flags: Vec::new(),
             agent: agent(Duration::from_secs(8)),
         }
     }
@@ -75,6 +78,7 @@ impl Cluster {
             .args(["--address", &self.address(node), "--members", &members.join(",")])
             .arg("--data")
             .arg(self.data(node))
+            .args(&self.flags)
             .stdin(Stdio::piped());
         command
     }

@@ -1,7 +1,7 @@
 //! The applier: nothing else holds the state machine. It applies what is committed, in batches, and answers
 //! the clients that wait for it.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use super::{
     consensus,
@@ -14,13 +14,19 @@ use crate::{
     error::WriteError,
     membership::Membership,
     runtime::{
-        actor::{Actor, Context},
+        actor::{Actor, Context, yield_once},
         mailbox::Addr,
     },
     state_machine::StateMachine,
     storage::SnapshotStorage,
-    types::{Entries, Entry, LogId, Payload, SnapshotMeta},
+    types::{Entries, Entry, LogId, Payload, SnapshotMeta, Time},
 };
+
+/// How long it works before the other actors of its thread have their turn: a fraction of a heartbeat.
+const TURN_MAX: Duration = Duration::from_millis(5);
+
+/// The clock is read once in so many entries.
+const CLOCK_EVERY: usize = 16;
 
 /// The applier's mail.
 pub(crate) enum Mail<S: StateMachine> {
@@ -51,6 +57,8 @@ pub(crate) struct Applier<S: StateMachine> {
     /// The last entry applied, and the members as of there: what a snapshot says beside the state.
     applied: LogId,
     membership: (LogId, Membership),
+    /// Since when it has had the thread.
+    turn_began: Time,
 }
 
 /// Where snapshots are kept, and who writes them.
@@ -75,6 +83,7 @@ impl<S: StateMachine> Applier<S> {
             snapshots,
             applied: last,
             membership: (membership_log_id, membership),
+            turn_began: Time(0),
         }
     }
 
@@ -106,9 +115,13 @@ impl<S: StateMachine> Applier<S> {
         &mut self,
         entries: Entries,
         mut waiters: VecDeque<(LogId, Waiter<S>)>,
+        context: &Context<Mail<S>>,
     ) -> Result<(), String> {
         let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
-        for entry in entries.iter() {
+        for (place, entry) in entries.iter().enumerate() {
+            if place % CLOCK_EVERY == 0 {
+                self.give_way(context).await;
+            }
             let output = self.apply_entry(entry)?;
             // A place in the log has one waiter at the most.
             if let Some((id, waiter)) = waiters.pop_front_if(|(id, _)| id.index <= entry.id.index) {
@@ -127,6 +140,15 @@ impl<S: StateMachine> Applier<S> {
         }
         self.consensus.send(consensus::Mail::Applied { index: last.index });
         Ok(())
+    }
+
+    /// Lets the other actors of the thread work where the state machine has kept it for long: a leader must
+    /// be heard while it applies.
+    async fn give_way(&mut self, context: &Context<Mail<S>>) {
+        if context.now().since(self.turn_began) >= TURN_MAX {
+            yield_once().await;
+            self.turn_began = context.now();
+        }
     }
 
     /// Applies one entry; only commands have an output.
@@ -154,9 +176,10 @@ impl<S: StateMachine> Actor for Applier<S> {
     type Message = Mail<S>;
 
     async fn handle(&mut self, batch: &mut Vec<Mail<S>>, context: &mut Context<Mail<S>>) {
+        self.turn_began = context.now();
         for mail in batch.drain(..) {
             let outcome = match mail {
-                Mail::Apply { entries, waiters } => self.apply(entries, waiters).await,
+                Mail::Apply { entries, waiters } => self.apply(entries, waiters, context).await,
                 Mail::Restore(snapshot) => self.restore(snapshot).await,
                 Mail::TakeSnapshot => {
                     self.take_snapshot(context.runtime().random());

@@ -32,6 +32,9 @@ use crate::{
     types::{Entries, LogIndex, NodeId, Role, SnapshotMeta, Term, Time},
 };
 
+/// Where so many messages wait for the leader's link already, writes are not carried yet.
+const CARRY_QUEUE_MAX: usize = 256;
+
 /// The consensus actor's mail.
 pub(crate) enum Mail<S: StateMachine> {
     /// A client of this node writes.
@@ -94,6 +97,8 @@ pub(crate) struct Consensus<S: StateMachine> {
     phase: Phase,
     /// When the election timer will fire.
     armed: Option<Time>,
+    /// What has waited too long is looked for when the timer has fired, not in every turn.
+    expiry_due: bool,
     /// What this turn has to do: kept between turns for their memory only.
     inputs: Vec<Input>,
     arrived: Vec<Pending<S>>,
@@ -122,6 +127,7 @@ impl<S: StateMachine> Consensus<S> {
             leading: None,
             phase: Phase::Running,
             armed: None,
+            expiry_due: false,
             inputs: Vec::new(),
             arrived: Vec::new(),
             asking: Vec::new(),
@@ -139,6 +145,7 @@ impl<S: StateMachine> Consensus<S> {
             Mail::Deliver(batch) => batch.into_iter().for_each(|envelope| self.receive(envelope, now)),
             Mail::DeadlineReached => {
                 self.armed = None;
+                self.expiry_due = true;
                 self.retry();
             }
             Mail::Flushed { sequence } => self.inputs.push(Input::Flushed { sequence }),
@@ -249,8 +256,10 @@ impl<S: StateMachine> Consensus<S> {
         if !served.is_empty() {
             self.cast.applier.send(applier::Mail::Read(served));
         }
-        self.writes.expire(now, self.raft.leader());
-        self.reads.expire(now, self.raft.leader());
+        if std::mem::take(&mut self.expiry_due) {
+            self.writes.expire(now, self.raft.leader());
+            self.reads.expire(now, self.raft.leader());
+        }
     }
 
     /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is
@@ -281,13 +290,15 @@ impl<S: StateMachine> Consensus<S> {
         }
         let way = leader.filter(|leader| !self.unreachable.contains(leader));
         let way = way.and_then(|leader| Some((leader, self.cast.replicators.get(&leader)?.clone())));
+        // A link that takes nothing gets no more: what waits here has a deadline, what waits there has none.
+        let way = way.filter(|(_, replicator)| replicator.len() < CARRY_QUEUE_MAX);
         let (local, remote): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| matches!(write.waiter, Waiter::Local { .. }));
         // A write is carried once: the node that it came from knows where to carry it next.
         remote.into_iter().for_each(|write| self.writes.park(write, leader));
         match way {
             Some((leader, replicator)) => {
-                for message in self.writes.forward(leader, local) {
+                for message in self.writes.forward((leader, self.raft.term()), local) {
                     replicator.send(replicator::Mail::Send(Message::ForwardWrites(message)));
                 }
             }
@@ -345,6 +356,9 @@ impl<S: StateMachine> Consensus<S> {
         if self.leading != leading {
             self.writes.leadership_lost();
             self.leading = leading;
+        }
+        if leader.is_some() {
+            self.writes.new_leader(term);
         }
         self.retry();
     }

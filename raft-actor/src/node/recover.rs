@@ -14,6 +14,7 @@ pub(super) async fn recover<S: StateMachine>(
     state_machine: &mut S,
 ) -> Result<(LogState, Option<SnapshotMeta>), StartError> {
     let mut state = log.recover().await?;
+    refuse_a_forgotten_vote(&state)?;
     let newest = match snapshots {
         Some(snapshots) => snapshots.recover().await?,
         None => None,
@@ -43,6 +44,7 @@ pub(super) async fn recover<S: StateMachine>(
         ));
     }
     follow(log, &mut state, &snapshot).await?;
+    refuse_a_forgotten_vote(&state)?;
     if let Some(snapshots) = snapshots {
         let mut reader = snapshots.open(snapshot.id).await?;
         state_machine.restore(&mut *reader).map_err(StartError::Restore)?;
@@ -77,6 +79,19 @@ async fn follow(
     state.memberships.clear();
     state.tail = Entries::empty();
     Ok(())
+}
+
+/// A term is on the disk before its first entry is. Where it is older, it is not the one that was there, and
+/// the node could vote a second time in the terms between.
+fn refuse_a_forgotten_vote(state: &LogState) -> Result<(), StorageError> {
+    let (term, last) = (state.hard_state.term, state.last);
+    if last.term <= term {
+        return Ok(());
+    }
+    Err(StorageError::Refused(format!(
+        "the log ends at {last}, but the vote beside it is of term {term}; \
+         restore the whole storage, never a part of it"
+    )))
 }
 
 fn refuse<T>(sentence: String) -> Result<T, StartError> {

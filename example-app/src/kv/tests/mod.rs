@@ -1,6 +1,7 @@
 //! The store, one sentence a test, and against a model that keeps a whole copy of itself for every revision.
 
 mod model;
+mod snapshots;
 mod transactions;
 
 use bytes::Bytes;
