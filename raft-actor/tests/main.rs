@@ -6,5 +6,6 @@ mod face;
 mod failures;
 mod network;
 mod runtime;
+mod scripts;
 mod simulation;
 mod tidy;
