@@ -2,6 +2,7 @@
 
 mod composition;
 mod core;
+mod exhaustive;
 mod face;
 mod failures;
 mod network;

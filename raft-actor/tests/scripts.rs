@@ -12,8 +12,7 @@ fn folder() -> PathBuf {
 /// Every script: its name without the ending, and its text. Sorted by name.
 fn scripts() -> Vec<(String, String)> {
     let files = fs::read_dir(folder()).expect("the folder of scripts is there");
-    let mut paths: Vec<PathBuf> =
-        files.map(|file| file.expect("a folder that can be read").path()).collect();
+    let mut paths: Vec<PathBuf> = files.map(|file| file.expect("a folder that can be read").path()).collect();
     paths.sort();
     let read = paths.into_iter().map(|path| {
         assert_eq!(path.extension().and_then(|end| end.to_str()), Some("txt"), "{}", path.display());

@@ -258,6 +258,22 @@ impl Cores {
         self.input(mail.to, Input::Receive { from: mail.from, message: mail.message })
     }
 
+    /// Flushes and delivers, in order, until nothing is left to do.
+    pub fn settle(&mut self) -> Result<(), Violation> {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        loop {
+            let mut is_busy = false;
+            for id in &ids {
+                is_busy |= self.flush(*id)?;
+            }
+            if !self.wire.is_empty() {
+                self.deliver(0)?;
+            } else if !is_busy {
+                return Ok(());
+            }
+        }
+    }
+
     /// The node stops at once: what it has not flushed is lost, and what is on its way to it.
     pub fn crash(&mut self, id: NodeId) {
         self.wire.retain(|mail| mail.to != id);
@@ -267,6 +283,14 @@ impl Cores {
             node.unflushed.clear();
             node.applied.clear();
             node.written = node.disk.clone();
+        }
+    }
+
+    /// The disk of a node that is down forgets everything, which no disk may.
+    pub fn wipe(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.raft.is_none()) {
+            let node = Rc::make_mut(node);
+            (node.disk, node.written) = (Disk::default(), Disk::default());
         }
     }
 

@@ -80,7 +80,17 @@ impl Stage {
 
 /// Commands of which nothing is expected to come at once.
 const SILENT: &[&str] = &[
-    "wait", "drop", "duplicate", "delay", "hold", "release", "cut", "isolate", "heal", "crash", "restart",
+    "wait",
+    "drop",
+    "duplicate",
+    "delay",
+    "hold",
+    "release",
+    "cut",
+    "isolate",
+    "heal",
+    "crash",
+    "restart",
     "disk",
 ];
 
@@ -115,17 +125,15 @@ impl Play {
         let nodes = || self.named(words);
         Ok(Some(match name {
             "status" => {
-                let shown = nodes()?
-                    .into_iter()
-                    .map(|id| show_status(id, &self.cores.nodes()[&id], &self.base, now));
+                let shown =
+                    nodes()?.into_iter().map(|id| show_status(id, &self.cores.nodes()[&id], &self.base, now));
                 shown.flatten().collect()
             }
             "log" => nodes()?.into_iter().map(|id| show_log(id, &self.cores.nodes()[&id])).collect(),
             "timer" => {
                 let running =
                     nodes()?.into_iter().filter_map(|id| self.cores.raft(id).map(|raft| (id, raft)));
-                let left =
-                    running.map(|(id, raft)| (id, raft.deadline().since(now).as_millis()));
+                let left = running.map(|(id, raft)| (id, raft.deadline().since(now).as_millis()));
                 left.map(|(id, left)| format!("n{id} is due in {left} ms")).collect()
             }
             "wire" => {
@@ -243,10 +251,18 @@ impl Play {
                 let is_held = name == "hold";
                 if place.contains('>') {
                     let link = link(place)?;
-                    if is_held { self.held_links.insert(link) } else { self.held_links.remove(&link) };
+                    if is_held {
+                        self.held_links.insert(link)
+                    } else {
+                        self.held_links.remove(&link)
+                    };
                 } else {
                     let node = self.known(place)?;
-                    if is_held { self.held_disks.insert(node) } else { self.held_disks.remove(&node) };
+                    if is_held {
+                        self.held_disks.insert(node)
+                    } else {
+                        self.held_disks.remove(&node)
+                    };
                 }
             }
             ("cut", [one, other]) => self.cores.cut(self.known(one)?, self.known(other)?),

@@ -71,7 +71,10 @@ pub(super) fn show_event(node: NodeId, event: &Event) -> Option<String> {
             }
             Effect::RoleChanged { role, term, leader } => {
                 let of = leader.filter(|leader| *leader != node);
-                format!("becomes {role}@{term}{}", of.map_or(String::new(), |leader| format!(" of n{leader}")))
+                format!(
+                    "becomes {role}@{term}{}",
+                    of.map_or(String::new(), |leader| format!(" of n{leader}"))
+                )
             }
             Effect::TransferEnded { succeeded: true } => "transfer succeeded".to_owned(),
             Effect::TransferEnded { succeeded: false } => "transfer failed".to_owned(),
