@@ -31,6 +31,9 @@ use crate::{
     types::{Entries, LogIndex, NodeId, Role, Term, Time},
 };
 
+/// Where so many messages wait for the leader's link already, writes are not carried yet.
+const CARRY_QUEUE_MAX: usize = 256;
+
 /// The consensus actor's mail.
 pub(crate) enum Mail<S: StateMachine> {
     /// A client of this node writes.
@@ -88,6 +91,8 @@ pub(crate) struct Consensus<S: StateMachine> {
     phase: Phase,
     /// When the election timer will fire.
     armed: Option<Time>,
+    /// What has waited too long is looked for when the timer has fired, not in every turn.
+    expiry_due: bool,
     /// What this turn has to do: kept between turns for their memory only.
     inputs: Vec<Input>,
     arrived: Vec<Pending<S>>,
@@ -110,12 +115,13 @@ impl<S: StateMachine> Consensus<S> {
             cast,
             ending,
             writes: Writes::new(run),
-            reads: Reads::new(),
+            reads: Reads::new(run),
             unreachable: BTreeSet::new(),
             transfers: Vec::new(),
             leading: None,
             phase: Phase::Running,
             armed: None,
+            expiry_due: false,
             inputs: Vec::new(),
             arrived: Vec::new(),
             asking: Vec::new(),
@@ -133,6 +139,7 @@ impl<S: StateMachine> Consensus<S> {
             Mail::Deliver(batch) => batch.into_iter().for_each(|envelope| self.receive(envelope, now)),
             Mail::DeadlineReached => {
                 self.armed = None;
+                self.expiry_due = true;
                 self.retry();
             }
             Mail::Flushed { sequence } => self.inputs.push(Input::Flushed { sequence }),
@@ -235,8 +242,10 @@ impl<S: StateMachine> Consensus<S> {
         if !served.is_empty() {
             self.cast.applier.send(applier::Mail::Read(served));
         }
-        self.writes.expire(now, self.raft.leader());
-        self.reads.expire(now, self.raft.leader());
+        if std::mem::take(&mut self.expiry_due) {
+            self.writes.expire(now, self.raft.leader());
+            self.reads.expire(now, self.raft.leader());
+        }
     }
 
     /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is
@@ -247,7 +256,14 @@ impl<S: StateMachine> Consensus<S> {
         }
         let writes = std::mem::take(&mut self.arrived);
         if !matches!(self.phase, Phase::Running) {
-            return writes.into_iter().for_each(|write| write.waiter.settle(Err(WriteError::Stopped)));
+            for write in writes {
+                match write.waiter {
+                    // Its own node goes on, and keeps it for the next leader.
+                    Waiter::Remote(_) => self.writes.park(write, None),
+                    Waiter::Local { .. } => write.waiter.settle(Err(WriteError::Stopped)),
+                }
+            }
+            return;
         }
         if self.raft.role() == Role::Leader {
             let commands = self.writes.propose(writes);
@@ -260,13 +276,15 @@ impl<S: StateMachine> Consensus<S> {
         }
         let way = leader.filter(|leader| !self.unreachable.contains(leader));
         let way = way.and_then(|leader| Some((leader, self.cast.replicators.get(&leader)?.clone())));
+        // A link that takes nothing gets no more: what waits here has a deadline, what waits there has none.
+        let way = way.filter(|(_, replicator)| replicator.len() < CARRY_QUEUE_MAX);
         let (local, remote): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| matches!(write.waiter, Waiter::Local { .. }));
         // A write is carried once: the node that it came from knows where to carry it next.
         remote.into_iter().for_each(|write| self.writes.park(write, leader));
         match way {
             Some((leader, replicator)) => {
-                for message in self.writes.forward(leader, local) {
+                for message in self.writes.forward((leader, self.raft.term()), local) {
                     replicator.send(replicator::Mail::Send(Message::ForwardWrites(message)));
                 }
             }
@@ -319,6 +337,9 @@ impl<S: StateMachine> Consensus<S> {
             self.writes.leadership_lost();
             self.leading = leading;
         }
+        if leader.is_some() {
+            self.writes.new_leader(term);
+        }
         self.retry();
     }
 
@@ -334,7 +355,9 @@ impl<S: StateMachine> Consensus<S> {
     fn shut_down(&mut self, now: Time, context: &mut Context<Mail<S>>) {
         if let Phase::Draining { until } = self.phase {
             self.writes.stop();
-            if !self.writes.any_under_way() || now >= until {
+            // The applier answers too, and the answers for other nodes need the replicators.
+            let is_applied = self.raft.applied_index() >= self.raft.commit_index();
+            if (!self.writes.any_under_way() && is_applied) || now >= until {
                 self.phase = Phase::HandingOver { until: now.after(self.config.election_timeout_max) };
                 self.inputs.push(Input::Transfer { to: None });
                 self.turn(now);

@@ -1,7 +1,7 @@
 //! Reads under way on this node: waiting for a read index, for the state machine to get there, or for a
 //! leader.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     error::ReadError,
@@ -10,6 +10,9 @@ use crate::{
     state_machine::StateMachine,
     types::{LogIndex, NodeId, Time},
 };
+
+/// How much earlier than its own time a read may be given up along with those it waits with.
+const PARK_TOGETHER: Duration = Duration::from_millis(20);
 
 /// What a read does with the state, or with the reason why it may not see it.
 pub(crate) type Answer<S> = Box<dyn FnOnce(Result<&S, ReadError>) + Send>;
@@ -46,8 +49,10 @@ pub(crate) struct Reads<S: StateMachine> {
 }
 
 impl<S: StateMachine> Reads<S> {
-    pub(crate) fn new() -> Reads<S> {
-        Reads { next_id: 1, asked: BTreeMap::new(), ready: Vec::new(), parked: Vec::new() }
+    /// `run` tells this run's questions from those of the node's other runs: an answer that comes so late
+    /// that the node has restarted meanwhile would be stale.
+    pub(crate) fn new(run: u32) -> Reads<S> {
+        Reads { next_id: u64::from(run) << 32, asked: BTreeMap::new(), ready: Vec::new(), parked: Vec::new() }
     }
 
     /// Whether nothing is under way.
@@ -75,8 +80,17 @@ impl<S: StateMachine> Reads<S> {
 
     /// These got none; they wait for a leader that will give them one.
     pub(crate) fn failed(&mut self, ids: &[ReadId]) {
-        let batches = ids.iter().filter_map(|id| self.asked.remove(id));
-        self.parked.extend(batches);
+        for batch in ids.iter().filter_map(|id| self.asked.remove(id)) {
+            match self.parked.last_mut() {
+                // Those that came at about the same time are asked again as one question.
+                Some(last)
+                    if (last.deadline..=last.deadline.after(PARK_TOGETHER)).contains(&batch.deadline) =>
+                {
+                    last.reads.extend(batch.reads);
+                }
+                _ => self.parked.push(batch),
+            }
+        }
     }
 
     /// Asks anew for those that waited for a leader.
