@@ -49,6 +49,7 @@ pub const READ_IS_NOT_STALE: &str = "A read is not stale";
 /// What a node takes for committed is on the disks of a quorum.
 pub const COMMITTED_IS_ON_A_QUORUM: &str = "Committed is on a quorum";
 
+// ANCHOR: invariants
 /// All of them.
 pub const INVARIANTS: [&str; 14] = [
     ELECTION_SAFETY,
@@ -66,6 +67,7 @@ pub const INVARIANTS: [&str; 14] = [
     READ_IS_NOT_STALE,
     COMMITTED_IS_ON_A_QUORUM,
 ];
+// ANCHOR_END: invariants
 
 /// Holds, or breaks `invariant`.
 fn hold(holds: bool, invariant: &'static str, what: impl FnOnce() -> String) -> Result<(), Violation> {
