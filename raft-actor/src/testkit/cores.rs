@@ -92,11 +92,11 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// Nodes that start new with `base`, each with its configuration. A member without one is played by whoever
-    /// drives: nothing runs there, and its disk is believed to hold whatever its messages say.
+    /// Nodes that start new with `base`, each with its configuration. A member without one is played by
+    /// whoever drives: nothing runs there, and its disk is believed to hold whatever its messages say.
     ///
-    /// Every step of a node draws its election timeouts anew from its seed, so the first wait that a step draws
-    /// is always as long, and how often a node has drawn makes no difference to what it is.
+    /// Every step of a node draws its election timeouts anew from its seed, so the first wait that a step
+    /// draws is always as long, and how often a node has drawn makes no difference to what it is.
     pub fn new(
         base: &Membership,
         configs: BTreeMap<NodeId, Config>,

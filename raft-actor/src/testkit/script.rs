@@ -1,9 +1,9 @@
 //! Scripts: scenarios on bare cores, with what comes of them written below each command.
 //!
-//! A script is a text. A line that begins with `#` says what is shown and where it comes from; one that begins
-//! with `> ` is a command, or several with `;` between; the lines below it, up to the next empty line, comment
-//! or command, are what came of it. [`run`] carries a script out and gives it back with what came of it
-//! this time, so a test compares the two texts. After every step all [invariants](super::invariants) are
+//! A script is a text. A line that begins with `#` says what is shown and where it comes from; one that
+//! begins with `> ` is a command, or several with `;` between; the lines below it, up to the next empty line,
+//! comment or command, are what came of it. [`run`] carries a script out and gives it back with what came of
+//! it this time, so a test compares the two texts. After every step all [invariants](super::invariants) are
 //! checked: a script that breaks one ends with an error.
 //!
 //! # Commands
@@ -18,8 +18,8 @@
 //! | `propose n1 a b`, `read n1 7`, `transfer n1 n2` | clients of n1; a read has a number |
 //! | `unreachable n1 n2` | n1 is told that its link to n2 broke |
 //! | `flush n1`, `flush n1 1` | all writes of n1 reach its disk, or its oldest |
-//! | `deliver n1>n2`, `deliver n1>n2 1` | all messages on a link, or the oldest; `deliver` alone: everything |
-//! | `drop n1>n2`, `duplicate n1>n2`, `delay n1>n2` | what happens to the oldest: lost, doubled, made the last |
+//! | `deliver n1>n2`, `deliver n1>n2 1` | all messages on a link, or the oldest; alone: everything |
+//! | `drop n1>n2`, `duplicate n1>n2`, `delay n1>n2` | the oldest is lost, doubled, made the last |
 //! | `hold n1>n2`, `hold n1`, `release ...` | a link or a disk that `settle` and `pass` leave alone |
 //! | `settle` | flushes and delivers until nothing is left to do |
 //! | `receive n2@3 -> n1 TimeoutNow` | n1 receives a message that no core has sent |
@@ -32,9 +32,9 @@
 //! # Settings of a cluster
 //!
 //! `timeouts=320,380` are the election timeouts that nodes 1, 2, ... draw each time, in milliseconds; without
-//! them they are 320, 380, 440, 500, 560, and again. `alone=n1` starts n1 only and plays the others: what they
-//! say comes from `receive`. The rest are keys of [`Config`](crate::config::Config): `append_entries_max`,
-//! `append_bytes_max`, `inflight_max`, `inflight_bytes_max`, `cache_bytes_max`.
+//! them they are 320, 380, 440, 500, 560, and again. `alone=n1` starts n1 only and plays the others: what
+//! they say comes from `receive`. The rest are keys of [`Config`](crate::config::Config):
+//! `append_entries_max`, `append_bytes_max`, `inflight_max`, `inflight_bytes_max`, `cache_bytes_max`.
 
 mod notation;
 mod prepare;

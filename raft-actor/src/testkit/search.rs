@@ -1,11 +1,12 @@
-//! A bounded exhaustive search: every order in which a small cluster of real cores can act, to a stated depth.
+//! A bounded exhaustive search: every order in which a small cluster of real cores can act, to a stated
+//! depth.
 //!
 //! At each state every message on the wire may come next (so messages overtake each other freely), every disk
 //! may finish its oldest write, and, as far as the [`Bounds`] allow, an election timeout may fire anywhere, a
 //! leader may send heartbeats, a client may propose or read, a node may crash, and a message may be lost or
-//! doubled. Time is abstract: a timeout is an action, and with it all leaders fall silent for their followers.
-//! States that were seen before, by a 64-bit hash of the whole cluster and of the record that the invariants
-//! keep, are not entered again. All [invariants](super::invariants) are checked after every step.
+//! doubled. Time is abstract: a timeout is an action, and with it all leaders fall silent for their
+//! followers. States that were seen before, by a 64-bit hash of the whole cluster and of the record that the
+//! invariants keep, are not entered again. All [invariants](super::invariants) are checked after every step.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
