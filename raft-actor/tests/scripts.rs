@@ -61,3 +61,64 @@ fn every_script_says_what_it_shows_and_where_it_comes_from() {
     println!("{} scripts", scripts.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+#[test]
+fn a_script_that_is_wrong_is_told_by_file_and_line() {
+    for (text, told) in [
+        ("# A comment.\n> status\n", "x.txt:2: a script begins with `cluster`"),
+        ("> cluster 3\n> dance n1\n", "x.txt:2: `dance` is no command"),
+        ("> cluster 3\n> campaign n7\n", "x.txt:2: there is no n7 in this cluster"),
+        ("> cluster 3\n> campaign 1\n", "x.txt:2: `1` is no node; write n1"),
+        ("> cluster 3\n\n> deliver n1>n2\n", "x.txt:3: nothing is on its way from n1 to n2"),
+        ("> cluster 3 speed=9\n", "x.txt:1: `speed` is no setting of a cluster"),
+        ("> cluster 0,1\n", "x.txt:1: node id 0 is reserved; number nodes from 1"),
+        ("> cluster 3\n> crash n1\n> campaign n1\n", "x.txt:3: n1 does not run"),
+        ("> cluster 3\n> receive n2@1 n1 TimeoutNow\n", "x.txt:2: a message is `n2@3 -> n1 Name ...`"),
+        ("> cluster 3\n> receive n2@1 -> n1 Shout\n", "x.txt:2: `Shout` is no message"),
+        (
+            "> cluster 3\n> receive n2@1 -> n1 TimeoutNow loud\n",
+            "x.txt:2: `loud` does not belong to TimeoutNow",
+        ),
+        ("> cluster 3\n> receive n2@1 -> n1 RequestVote\n", "x.txt:2: `last=index@term` is missing"),
+        (
+            "> cluster 3\n> disk n1 log 4\n",
+            "x.txt:2: the log is of term 4, and the disk of term 0: say `term=4`",
+        ),
+        ("> cluster 3\n> pass soon\n", "x.txt:2: `soon` is no time; write 300ms or 2s"),
+        ("said by nobody\n", "x.txt:1: `said by nobody` is neither a comment, a command nor below a command"),
+    ] {
+        let error = run("x.txt", text).expect_err(text);
+        assert_eq!(error.to_string(), told);
+    }
+}
+
+#[test]
+fn a_script_that_breaks_an_invariant_ends_with_its_name() {
+    let elected = "> cluster 3\n> campaign n1\n> settle\n";
+    for (lie, told) in [
+        // A commit that no quorum has.
+        (
+            "> receive n2@5 -> n3 AppendEntries prev=1@1 [2@5:lie] commit=2",
+            "Committed is on a quorum is broken",
+        ),
+        // An entry that is two.
+        (
+            "> propose n1 x; receive n1@1 -> n3 AppendEntries prev=1@1 [2@1:lie] commit=0",
+            "Log Matching is broken",
+        ),
+        // A match that no disk holds.
+        (
+            "> propose n1 x; flush n1; receive n2@1 -> n1 AppendEntriesReply match=2",
+            "Committed is on a quorum is broken",
+        ),
+        // Votes that nobody gave, for a second leader of term 1.
+        (
+            "> crash n2; disk n2; wait 310ms; receive n3@0 -> n2 TimeoutNow; flush n2; \
+             receive n3@1 -> n2 RequestVoteReply granted",
+            "One vote a term is broken",
+        ),
+    ] {
+        let error = run("x.txt", &format!("{elected}{lie}\n")).expect_err(lie).to_string();
+        assert!(error.starts_with(&format!("x.txt:4: {told}")), "{error}");
+    }
+}
