@@ -6,5 +6,6 @@ mod face;
 mod failures;
 mod network;
 mod runtime;
+mod sessions;
 mod simulation;
 mod tidy;
