@@ -29,7 +29,7 @@ pub async fn start(settings: &Settings) -> Result<Node<Kv>, StartError> {
 
 /// The node's door for its peers. The members are fixed, so a node that is not one of them is a stranger.
 pub fn endpoint(settings: &Settings, node: &Node<Kv>) -> Endpoint {
-    let members: Vec<NodeId> = settings.members.iter().map(|(member, _)| *member).collect();
+    let members: Vec<NodeId> = settings.members.keys().copied().collect();
     Endpoint::new(settings.cluster_id, settings.node_id, node.inbox())
         .with_members(move |peer| members.contains(&peer))
 }

@@ -34,7 +34,8 @@ fn no_acknowledged_write_is_lost_and_none_is_applied_twice_when_leaders_are_kill
     let (longest, median) = (gaps[KILLS - 1], gaps[KILLS / 2]);
     println!(
         "{KILLS} kills: {} writes acknowledged, {} without an answer, {} reads; from the kill to the first \
-         acknowledged write: median {median:?}, longest {longest:?} (three election timeouts are at most 1.8s)",
+         acknowledged write: median {median:?}, longest {longest:?} \
+         (three election timeouts are at most 1.8s)",
         record.acknowledged.len(),
         record.unknown.len(),
         record.reads,

@@ -20,9 +20,11 @@ pub struct Config {
     pub append_entries_max: u64,
     /// Bytes of entries in one AppendEntries (one entry always goes). Default 1 MiB.
     pub append_bytes_max: u64,
-    /// AppendEntries on their way to one peer, unanswered. Default 256; at least 1.
+    /// AppendEntries on their way to one peer, unanswered; and runs of entries that wait for the state
+    /// machine. Default 256; at least 1.
     pub inflight_max: u64,
-    /// Bytes of entries on their way to one peer, unanswered. Default 16 MiB.
+    /// Bytes of entries on their way to one peer, unanswered; and of those that wait for the state machine.
+    /// Default 16 MiB.
     pub inflight_bytes_max: u64,
     /// Bytes of the newest entries kept in memory for peers and the state machine. Default 64 MiB.
     pub cache_bytes_max: u64,
@@ -81,7 +83,7 @@ impl Config {
         };
         rule(!self.heartbeat_interval.is_zero(), "heartbeat_interval must be more than zero");
         rule(
-            self.heartbeat_interval * 3 <= self.election_timeout_min,
+            self.heartbeat_interval.saturating_mul(3) <= self.election_timeout_min,
             "heartbeat_interval must be at most a third of election_timeout_min",
         );
         rule(

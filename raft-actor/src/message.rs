@@ -145,8 +145,8 @@ pub struct ReadIndexReply {
     pub read_index: Option<LogIndex>,
 }
 
-/// A node's number for a read (or for a batch of reads that began together). Never used twice by one node in
-/// one run.
+/// A node's number for a read (or for a batch of reads that began together). Never used twice by one node, in
+/// this run or another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ReadId(pub u64);

@@ -3,7 +3,11 @@
 //! [`Node::builder`] takes the parts; [`NodeBuilder::start`] starts the cast of [actors](crate) and gives
 //! back a [`Node`], a handle that can be cloned and used from any thread and any runtime.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -101,7 +105,8 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// Looks at the state with everything applied that was committed when the read began: a linearizable
-    /// read, on any node (thesis §6.4). `look` runs on the node's own thread: keep it short.
+    /// read, on any node (thesis §6.4). `look` runs on the node's own thread: keep it short. If it panics,
+    /// the caller does, and the node goes on.
     pub async fn read<R: Send + 'static>(
         &self,
         look: impl FnOnce(&S) -> R + Send + 'static,
@@ -125,11 +130,16 @@ impl<S: StateMachine> Node<S> {
         let permit = self.0.read_permits.try_acquire(0).ok_or(ReadError::Overloaded)?;
         let (reply, answer) = oneshot::channel();
         let answer_with = move |state: Result<&S, ReadError>| {
+            // A caller's panic is the caller's: it must not end the actor that lets it look.
+            let seen = state.map(|state| catch_unwind(AssertUnwindSafe(|| look(state))));
             // A caller that no longer waits is no error.
-            let _ = reply.send(state.map(look));
+            let _ = reply.send(seen);
         };
         send(Read { answer: Box::new(answer_with), permit });
-        answer.await.unwrap_or(Err(ReadError::Stopped))
+        match answer.await.unwrap_or(Err(ReadError::Stopped))? {
+            Ok(seen) => Ok(seen),
+            Err(panic) => resume_unwind(panic),
+        }
     }
 
     /// What the node knows of itself; once it has ended, what it last knew, with the reason.
@@ -139,7 +149,10 @@ impl<S: StateMachine> Node<S> {
         if let Ok(status) = status.await {
             return status;
         }
-        // The consensus actor has ended, or is about to.
+        // The consensus actor has ended, most often with a last word; the others may hang on a disk.
+        if let Some(status) = self.0.ending.final_status() {
+            return status;
+        }
         self.0.ending.wait().await;
         let gone = || Status::of_a_node_that_is_gone(self.0.id, self.0.ending.failure());
         self.0.ending.final_status().unwrap_or_else(gone)

@@ -2,10 +2,13 @@
 
 mod composition;
 mod core;
+mod encounters;
+mod endurance;
 mod face;
 mod failures;
 mod network;
 mod runtime;
 mod sessions;
 mod simulation;
+mod starving;
 mod tidy;

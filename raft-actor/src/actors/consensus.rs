@@ -31,6 +31,9 @@ use crate::{
     types::{Entries, LogIndex, NodeId, Role, Term, Time},
 };
 
+/// Where so many messages wait for the leader's link already, writes are not carried yet.
+const CARRY_QUEUE_MAX: usize = 64;
+
 /// The consensus actor's mail.
 pub(crate) enum Mail<S: StateMachine> {
     /// A client of this node writes.
@@ -110,7 +113,7 @@ impl<S: StateMachine> Consensus<S> {
             cast,
             ending,
             writes: Writes::new(run),
-            reads: Reads::new(),
+            reads: Reads::new(run),
             unreachable: BTreeSet::new(),
             transfers: Vec::new(),
             leading: None,
@@ -247,7 +250,14 @@ impl<S: StateMachine> Consensus<S> {
         }
         let writes = std::mem::take(&mut self.arrived);
         if !matches!(self.phase, Phase::Running) {
-            return writes.into_iter().for_each(|write| write.waiter.settle(Err(WriteError::Stopped)));
+            for write in writes {
+                match write.waiter {
+                    // Its own node goes on, and keeps it for the next leader.
+                    Waiter::Remote(_) => self.writes.park(write, None),
+                    Waiter::Local { .. } => write.waiter.settle(Err(WriteError::Stopped)),
+                }
+            }
+            return;
         }
         if self.raft.role() == Role::Leader {
             let commands = self.writes.propose(writes);
@@ -260,6 +270,8 @@ impl<S: StateMachine> Consensus<S> {
         }
         let way = leader.filter(|leader| !self.unreachable.contains(leader));
         let way = way.and_then(|leader| Some((leader, self.cast.replicators.get(&leader)?.clone())));
+        // A link that takes nothing gets no more: what waits here has a deadline, what waits there has none.
+        let way = way.filter(|(_, replicator)| replicator.len() < CARRY_QUEUE_MAX);
         let (local, remote): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| matches!(write.waiter, Waiter::Local { .. }));
         // A write is carried once: the node that it came from knows where to carry it next.
@@ -334,7 +346,9 @@ impl<S: StateMachine> Consensus<S> {
     fn shut_down(&mut self, now: Time, context: &mut Context<Mail<S>>) {
         if let Phase::Draining { until } = self.phase {
             self.writes.stop();
-            if !self.writes.any_under_way() || now >= until {
+            // The applier answers too, and the answers for other nodes need the replicators.
+            let is_applied = self.raft.applied_index() >= self.raft.commit_index();
+            if (!self.writes.any_under_way() && is_applied) || now >= until {
                 self.phase = Phase::HandingOver { until: now.after(self.config.election_timeout_max) };
                 self.inputs.push(Input::Transfer { to: None });
                 self.turn(now);

@@ -46,8 +46,10 @@ pub(crate) struct Reads<S: StateMachine> {
 }
 
 impl<S: StateMachine> Reads<S> {
-    pub(crate) fn new() -> Reads<S> {
-        Reads { next_id: 1, asked: BTreeMap::new(), ready: Vec::new(), parked: Vec::new() }
+    /// `run` tells this run's questions from those of the node's other runs: an answer that comes so late
+    /// that the node has restarted meanwhile would be stale.
+    pub(crate) fn new(run: u32) -> Reads<S> {
+        Reads { next_id: u64::from(run) << 32, asked: BTreeMap::new(), ready: Vec::new(), parked: Vec::new() }
     }
 
     /// Whether nothing is under way.

@@ -73,7 +73,7 @@ impl<S: StateMachine> Replicator<S> {
 
     async fn send(&mut self, context: &Context<Mail>) {
         if self.link.is_none() && !self.connect(context).await {
-            return self.drop_unsent();
+            return;
         }
         let Some(link) = &mut self.link else { return };
         if let Err(error) = link.send(&mut self.outbox).await {
@@ -85,6 +85,7 @@ impl<S: StateMachine> Replicator<S> {
 
     async fn connect(&mut self, context: &Context<Mail>) -> bool {
         if context.now() < self.retry_at {
+            self.drop_unsent();
             return false;
         }
         match self.transport.connect(self.route.to, &self.route.address).await {
@@ -98,6 +99,8 @@ impl<S: StateMachine> Replicator<S> {
                 true
             }
             Err(error) => {
+                // Told before the link is: what was not sent is not among what the link has lost.
+                self.drop_unsent();
                 self.broken(&error, context);
                 false
             }
@@ -133,9 +136,12 @@ impl<S: StateMachine> Actor for Replicator<S> {
         for mail in batch.drain(..) {
             match mail {
                 Mail::Send(message) => self.outbox.push(Envelope { group, from, to, message }),
-                Mail::Stop => return context.stop(),
+                // What came before it is still sent: answers to other nodes' clients are among it.
+                Mail::Stop => context.stop(),
             }
         }
-        self.send(context).await;
+        if !self.outbox.is_empty() {
+            self.send(context).await;
+        }
     }
 }

@@ -50,6 +50,21 @@ impl<S: StateMachine> Waiter<S> {
             }
         }
     }
+
+    /// Tells that the outcome is unknown, and hands over the share of what is under way: the write still is.
+    pub(crate) fn give_up(self) -> Option<Permit> {
+        match self {
+            Waiter::Local { reply, permit } => {
+                // A caller that no longer waits is no error.
+                let _ = reply.send(Err(WriteError::Unknown));
+                Some(permit)
+            }
+            Waiter::Remote(waiter) => {
+                waiter.settle(Err(WriteError::Unknown));
+                None
+            }
+        }
+    }
 }
 
 /// One write of a batch that another node has carried here.

@@ -8,12 +8,16 @@ use super::waiter::Waiter;
 use crate::{
     error::WriteError,
     message::{ForwardWrites, ForwardWritesReply},
+    runtime::permits::Permit,
     state_machine::StateMachine,
     types::{LogId, LogIndex, NodeId, Time},
 };
 
 /// The bytes of commands that are carried to the leader in one message, about.
 const FORWARD_BYTES_MAX: usize = 1 << 20;
+
+/// Of so many runs of another node it is remembered what they have carried here.
+const RUNS_MAX: usize = 16;
 
 /// A write that is not in the log yet.
 pub(crate) struct Pending<S: StateMachine> {
@@ -36,13 +40,17 @@ pub(crate) struct Writes<S: StateMachine> {
     proposing: VecDeque<Pending<S>>,
     /// In this leader's log, ascending.
     waiting: VecDeque<(LogId, Waiter<S>)>,
+    /// The same by batch: its last entry, and until when its callers may be left waiting.
+    patience: VecDeque<(LogIndex, Time)>,
+    /// Shares of writes in the log whose callers wait no more: what is under way stays counted.
+    overdue: VecDeque<(LogIndex, Permit)>,
     /// Waiting for a leader.
     parked: Vec<Pending<S>>,
     /// The number of the next batch to be carried: this run's in the upper half, a count in the lower.
     next_forward: u64,
     forwarded: BTreeMap<u64, Forwarded<S>>,
-    /// The newest batch that each other node has carried here.
-    newest: BTreeMap<NodeId, u64>,
+    /// What each of the other nodes' latest runs will carry here next, at the earliest.
+    expected: BTreeMap<NodeId, VecDeque<u64>>,
 }
 
 impl<S: StateMachine> Writes<S> {
@@ -51,10 +59,12 @@ impl<S: StateMachine> Writes<S> {
         Writes {
             proposing: VecDeque::new(),
             waiting: VecDeque::new(),
+            patience: VecDeque::new(),
+            overdue: VecDeque::new(),
             parked: Vec::new(),
             next_forward: u64::from(run) << 32,
             forwarded: BTreeMap::new(),
-            newest: BTreeMap::new(),
+            expected: BTreeMap::new(),
         }
     }
 
@@ -77,6 +87,9 @@ impl<S: StateMachine> Writes<S> {
 
     /// The core has put the oldest `count` into the log.
     pub(crate) fn proposed(&mut self, first: LogId, count: usize) {
+        if let Some(last) = count.checked_sub(1).and_then(|last| self.proposing.get(last)) {
+            self.patience.push_back((LogIndex(first.index.0 + count as u64 - 1), last.deadline));
+        }
         let writes = self.proposing.drain(..count).enumerate();
         self.waiting.extend(writes.map(|(offset, write)| {
             let index = LogIndex(first.index.0 + offset as u64);
@@ -91,6 +104,8 @@ impl<S: StateMachine> Writes<S> {
 
     /// Takes out the waiters of all entries up to `last`.
     pub(crate) fn committed(&mut self, last: LogIndex) -> VecDeque<(LogId, Waiter<S>)> {
+        while self.patience.pop_front_if(|(index, _)| *index <= last).is_some() {}
+        while self.overdue.pop_front_if(|(index, _)| *index <= last).is_some() {}
         let count = self.waiting.partition_point(|(id, _)| id.index <= last);
         if count == self.waiting.len() {
             return std::mem::take(&mut self.waiting);
@@ -102,6 +117,8 @@ impl<S: StateMachine> Writes<S> {
     /// This node no longer leads the term that the writes were proposed in: a later leader may commit them,
     /// or not.
     pub(crate) fn leadership_lost(&mut self) {
+        self.patience.clear();
+        self.overdue.clear();
         for (_, waiter) in self.waiting.drain(..) {
             waiter.settle(Err(WriteError::Unknown));
         }
@@ -145,13 +162,18 @@ impl<S: StateMachine> Writes<S> {
     /// overtakes itself must not have a write done twice; the sender of a batch that is dropped here is told
     /// nothing, and takes its outcome as unknown.
     pub(crate) fn is_new(&mut self, from: NodeId, id: u64) -> bool {
-        let newest = self.newest.entry(from).or_insert(id);
-        let is_same_run = *newest >> 32 == id >> 32;
-        if is_same_run && id < *newest {
-            return false;
+        let runs = self.expected.entry(from).or_default();
+        if let Some(expected) = runs.iter_mut().find(|expected| **expected >> 32 == id >> 32) {
+            let is_new = id >= *expected;
+            // One past it, so that the same one is not new again.
+            *expected = (*expected).max(id.saturating_add(1));
+            return is_new;
         }
-        // One past it, so that the same one is not new again.
-        *newest = id + 1;
+        // Another run. What the runs before it have said may still be on its way, a second time.
+        if runs.len() == RUNS_MAX {
+            runs.pop_front();
+        }
+        runs.push_back(id.saturating_add(1));
         true
     }
 
@@ -193,6 +215,12 @@ impl<S: StateMachine> Writes<S> {
             write.waiter.settle(Err(WriteError::NotLeader { leader }));
         }
         self.give_up_forwarded(|forwarded| forwarded.deadline <= now);
+        while let Some((last, _)) = self.patience.pop_front_if(|(_, deadline)| *deadline <= now) {
+            // Committed too late, or never: a quorum or this node's own disk does not answer.
+            while let Some((id, waiter)) = self.waiting.pop_front_if(|(id, _)| id.index <= last) {
+                self.overdue.extend(waiter.give_up().map(|permit| (id.index, permit)));
+            }
+        }
     }
 
     /// The node is ending: what it has done nothing about is answered so.

@@ -1,7 +1,38 @@
 //! What is committed (Raft §5.3, §5.4.2), and what the state machine is given.
 
+use std::collections::VecDeque;
+
 use super::{Effect, LogReader, Raft, State};
-use crate::types::{Entries, LogIndex};
+use crate::{
+    config::Config,
+    types::{Entries, LogIndex},
+};
+
+/// The window of what the state machine works on: the last index of each run of entries, and its bytes. A
+/// machine that is slower than the log must not have the whole log waiting in memory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Applying {
+    runs: VecDeque<(LogIndex, u64)>,
+    bytes: u64,
+}
+
+impl Applying {
+    fn has_room(&self, config: &Config) -> bool {
+        (self.runs.len() as u64) < config.inflight_max && self.bytes < config.inflight_bytes_max
+    }
+
+    fn given(&mut self, last: LogIndex, bytes: u64) {
+        self.runs.push_back((last, bytes));
+        self.bytes += bytes;
+    }
+
+    /// The state machine has seen all up to `index`.
+    pub(super) fn applied(&mut self, index: LogIndex) {
+        while let Some((_, bytes)) = self.runs.pop_front_if(|(last, _)| *last <= index) {
+            self.bytes -= bytes;
+        }
+    }
+}
 
 impl Raft {
     /// Raft §5.4.2: the highest index that a quorum has flushed, if it is of the leader's own term. Entries
@@ -32,15 +63,15 @@ impl Raft {
         self.commit_index.min(self.log.flushed())
     }
 
-    /// Gives out what may be applied and was not yet: each index once, in order.
+    /// Gives out what may be applied and was not yet, as the window allows: each index once, in order.
     pub(super) fn give_out(&mut self) {
         let appliable = self.appliable();
-        while self.given_index < appliable && !self.apply_reading {
+        while self.given_index < appliable && !self.apply_reading && self.applying.has_room(&self.config) {
             let first = self.given_index.next();
             let count_max = self.config.append_entries_max;
             let bytes_max = self.config.append_bytes_max;
-            if let Some((entries, _)) = self.log.slice(first, appliable, count_max, bytes_max) {
-                self.give(entries);
+            if let Some((entries, bytes)) = self.log.slice(first, appliable, count_max, bytes_max) {
+                self.give(entries, bytes);
                 continue;
             }
             let last = self.log.last_uncached().min(appliable);
@@ -50,9 +81,10 @@ impl Raft {
         }
     }
 
-    fn give(&mut self, entries: Entries) {
+    fn give(&mut self, entries: Entries, bytes: u64) {
         if let Some(last) = entries.last() {
             self.given_index = last.id.index;
+            self.applying.given(last.id.index, bytes);
             self.output.applies.push(Effect::Apply(entries));
         }
     }
@@ -63,7 +95,8 @@ impl Raft {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         let is_next = first.id.index == self.given_index.next() && last.id.index <= self.appliable();
         if is_next && self.log.agrees_with(&entries) {
-            self.give(entries);
+            let bytes = entries.size_bytes();
+            self.give(entries, bytes);
         }
     }
 }

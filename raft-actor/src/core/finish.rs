@@ -86,7 +86,7 @@ impl Raft {
         effects.append(&mut self.output.log_reads);
         effects.append(&mut self.output.applies);
         effects.append(&mut self.output.endings);
-        self.log.evict(self.config.cache_bytes_max, self.given_index);
+        self.log.evict(self.config.cache_bytes_max);
     }
 
     fn write(&mut self, effects: &mut Effects) {

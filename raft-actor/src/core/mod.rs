@@ -99,7 +99,8 @@ pub use effect::{Effect, Effects, Input, LogReader};
 pub use receive::TERM_JUMP_MAX;
 
 use self::{
-    election::Tally, finish::Output, follow::Following, log::Log, random::Random, replication::Leadership,
+    commit::Applying, election::Tally, finish::Output, follow::Following, log::Log, random::Random,
+    replication::Leadership,
 };
 use crate::{
     config::Config,
@@ -131,6 +132,8 @@ pub struct Raft {
     applied_index: LogIndex,
     /// Entries to apply are being read back from the log.
     apply_reading: bool,
+    /// What the state machine was given and has not reported yet.
+    applying: Applying,
     following: Following,
     output: Output,
 }
@@ -170,6 +173,7 @@ impl Raft {
             given_index: purged,
             applied_index: purged,
             apply_reading: false,
+            applying: Applying::default(),
             following: Following::default(),
             output: Output::new((Role::Follower, hard_state.term, None)),
         };
@@ -210,6 +214,7 @@ impl Raft {
             Input::Flushed { sequence } => self.flushed(sequence),
             Input::Applied { index } => {
                 self.applied_index = self.applied_index.max(index.min(self.given_index));
+                self.applying.applied(self.applied_index);
             }
             Input::LogRead { reader, entries } => self.take_log_read(reader, entries),
             Input::Unreachable { peer } => {

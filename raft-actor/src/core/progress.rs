@@ -108,7 +108,8 @@ impl Progress {
     /// Whether a refusal of the entry at `rejected` answers something that still matters.
     pub(super) fn is_news(&self, rejected: LogIndex) -> bool {
         match self.state {
-            PeerState::Probe => rejected.next() == self.next_index && rejected > self.match_index,
+            // Compared backwards: a peer may name the last index there is.
+            PeerState::Probe => rejected == self.next_index.previous() && rejected > self.match_index,
             PeerState::Replicate => rejected > self.match_index && rejected < self.next_index,
         }
     }

@@ -138,7 +138,8 @@ impl Raft {
                 let Some((entries, bytes)) = sliced else {
                     if !peer.reading {
                         peer.reading = true;
-                        let last = log.last_uncached().min(LogIndex(next.0 + config.append_entries_max - 1));
+                        let end = LogIndex(next.0.saturating_add(config.append_entries_max - 1));
+                        let last = log.last_uncached().min(end);
                         let reader = LogReader::Peer { peer: *id, term };
                         let bytes_max = config.append_bytes_max;
                         output.log_reads.push(Effect::ReadLog { reader, first: next, last, bytes_max });

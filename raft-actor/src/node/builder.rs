@@ -113,7 +113,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         };
         let mut state = storage.recover().await?;
         if state.is_new() {
-            // Made before the wait: a future that borrows the builder while it waits could not change threads.
+            // Made before the wait: a future that borrows the builder while it waits could not change
+            // threads.
             let first = self.bootstrap(&mut state)?;
             storage.write(&[first]).await?;
         }
@@ -129,8 +130,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         Ok(self.start_actors(&runtime, storage, &transport, raft))
     }
 
-    /// What makes a new storage a member of the initial cluster: the first entry of every initial member's log is
-    /// the membership, in term 1, in which no election can be held any more.
+    /// What makes a new storage a member of the initial cluster: the first entry of every initial member's
+    /// log is the membership, in term 1, in which no election can be held any more.
     fn bootstrap(&self, state: &mut LogState) -> Result<LogWrite, StartError> {
         let node = self.id;
         if self.members.is_empty() {
@@ -157,8 +158,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         raft: Raft,
     ) -> Node<S> {
         let place = Place::Group(self.group);
-        let clients_max =
-            usize::try_from(self.config.writes_max + self.config.reads_max).unwrap_or(usize::MAX);
+        let clients_max = usize::try_from(self.config.writes_max.saturating_add(self.config.reads_max))
+            .unwrap_or(usize::MAX);
         let consensus = Addr::new(clients_max.saturating_add(PEER_MAIL_MAX));
         // Consensus, log store and applier: the three that hold what must be let go before the node has
         // ended.
@@ -167,6 +168,7 @@ impl<S: StateMachine> NodeBuilder<S> {
 
         let (log_store, applier, timer) = (Addr::new(0), Addr::new(0), Addr::new(0));
         let replicators = self.start_replicators(runtime, transport, &raft, &watch);
+        let others: Vec<_> = replicators.values().cloned().collect();
         let cast = Cast {
             election_timer: timer.clone(),
             log_store: log_store.clone(),
@@ -180,7 +182,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         watch.start_counted(runtime, place, "applier", &applier, apply);
         let run = runtime.random() as u32;
         let actor = Consensus::new(raft, self.config.clone(), cast, ending.clone(), run);
-        let last = LastWord { presence: Presence::new(&ending), log_store, applier: applier.clone(), timer };
+        let presence = Presence::new(&ending);
+        let last = LastWord { presence, log_store, applier: applier.clone(), timer, replicators: others };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
 
         let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
@@ -277,6 +280,7 @@ struct LastWord<S: StateMachine> {
     log_store: Addr<log_store::Mail>,
     applier: Addr<applier::Mail<S>>,
     timer: Addr<election_timer::Mail>,
+    replicators: Vec<Addr<replicator::Mail>>,
 }
 
 impl<S: StateMachine> LastWord<S> {
@@ -287,5 +291,8 @@ impl<S: StateMachine> LastWord<S> {
         self.log_store.send(log_store::Mail::Stop);
         self.applier.send(applier::Mail::Stop);
         self.timer.send(election_timer::Mail::Stop);
+        for replicator in self.replicators {
+            replicator.send(replicator::Mail::Stop);
+        }
     }
 }

@@ -3,6 +3,8 @@
 mod cluster;
 mod elections;
 mod figures;
+mod hostile;
+mod limits;
 mod one;
 mod properties;
 mod reading;

@@ -162,15 +162,14 @@ pub(super) const PUBLIC_REGISTRY: &str =
 
 /// A fresh clone builds anywhere: nothing is locked to a private registry or a fork.
 pub(super) fn lock_sources(files: &[SourceFile]) -> Vec<Broken> {
-    let Some(lock) = files.iter().find(|file| file.path == "Cargo.lock") else { return Vec::new() };
-    let foreign = lock
-        .text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| line.starts_with("source =") && *line != PUBLIC_REGISTRY);
-    let told = foreign.map(|(number, line)| {
-        let what = format!("a locked package does not come from the public registry: {line}");
-        Broken::new(lock, number + 1, what, "lock it again with the default registry")
-    });
-    told.collect()
+    let mut broken = Vec::new();
+    for lock in files.iter().filter(|file| file.path.ends_with("Cargo.lock")) {
+        for (number, line) in lock.text.lines().enumerate() {
+            if line.starts_with("source =") && line != PUBLIC_REGISTRY {
+                let what = format!("a locked package does not come from the public registry: {line}");
+                broken.push(Broken::new(lock, number + 1, what, "lock it again with the default registry"));
+            }
+        }
+    }
+    broken
 }

@@ -74,8 +74,8 @@ const BANNED_TEXTS: &[BannedText] = &[
 /// No file holds a note of unfinished work, or a path of somebody's machine.
 pub(super) fn banned_texts(file: &SourceFile) -> Vec<Broken> {
     let mut broken = Vec::new();
-    // The lock file names the registry of each package; `lock_sources` holds it to the public one.
-    let lines = file.text.lines().enumerate().filter(|_| file.path != "Cargo.lock");
+    // A lock file names the registry of each package; `lock_sources` holds it to the public one.
+    let lines = file.text.lines().enumerate().filter(|_| !file.path.ends_with("Cargo.lock"));
     for (number, line) in lines {
         for banned in BANNED_TEXTS.iter().filter(|banned| stands_in(line, banned.text)) {
             let what = format!("`{}` stands here: {}", banned.text, banned.because);

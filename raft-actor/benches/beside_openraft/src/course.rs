@@ -1,4 +1,5 @@
-//! The course that every contestant runs: clients that write in a closed loop, for a set time after a warm-up.
+//! The course that every contestant runs: clients that write in a closed loop, for a set time after a
+//! warm-up.
 
 use std::{
     sync::{
@@ -51,7 +52,8 @@ pub(crate) struct Sample {
 /// Why a run has no sample.
 #[derive(Debug)]
 pub(crate) enum Void {
-    /// A write was refused, as where the leader changed on a busy machine: the run is taken again, and counted.
+    /// A write was refused, as where the leader changed on a busy machine: the run is taken again, and
+    /// counted.
     Disturbed(String),
     /// The contestant did what it must never do, or did not even start: the bench fails.
     Wrong(String),
@@ -108,7 +110,8 @@ impl Course {
     }
 }
 
-/// Waits until every node has applied what was acknowledged, and no more than that. A run that loses or invents writes is void.
+/// Waits until every node has applied what was acknowledged, and no more than that. A run that loses or
+/// invents writes is void.
 pub(crate) fn verify(acknowledged: u64, mut applied: impl FnMut() -> Vec<u64>) -> Result<(), Void> {
     let until = Instant::now() + Duration::from_secs(20);
     loop {

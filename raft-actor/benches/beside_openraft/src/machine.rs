@@ -1,8 +1,10 @@
-//! What the machine was doing meanwhile, as far as Linux tells it: a figure taken on a busy machine is worth little.
+//! What the machine was doing meanwhile, as far as Linux tells it: a figure taken on a busy machine is worth
+//! little.
 
 use std::fs;
 
-/// The ticks of processor time in a second. Linux has kept this for the files in `/proc` on every architecture that is in use.
+/// The ticks of processor time in a second. Linux has kept this for the files in `/proc` on every
+/// architecture that is in use.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Processor time since some moment, in ticks.
@@ -26,7 +28,8 @@ impl LoadClock {
     /// Where the system tells nothing, neither do we.
     pub(crate) fn start() -> Option<LoadClock> {
         let own = fs::read_to_string("/proc/self/stat").ok()?;
-        // The name of the program is in brackets, and may hold anything; user and system time are fields 14 and 15.
+        // The name of the program is in brackets, and may hold anything; user and system time are fields 14
+        // and 15.
         let fields = own.rsplit_once(')')?.1.split_whitespace().collect::<Vec<_>>();
         let own = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
         let all = fs::read_to_string("/proc/stat").ok()?;

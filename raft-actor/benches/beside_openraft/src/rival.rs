@@ -1,6 +1,6 @@
-//! openraft, set up as its own published bench is: three nodes in one process, a log in a `BTreeMap` behind a lock that is flushed as
-//! soon as it is written, a state machine that remembers the last applied entry, calls instead of a network, empty
-//! commands, and a snapshot every 5,000 entries.
+//! openraft, set up as its own published bench is: three nodes in one process, a log in a `BTreeMap` behind a
+//! lock that is flushed as soon as it is written, a state machine that remembers the last applied entry,
+//! calls instead of a network, empty commands, and a snapshot every 5,000 entries.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,7 +32,8 @@ pub(crate) enum Host {
     OneThread,
     /// Everything on a pool of two threads.
     TwoWorkers,
-    /// The nodes on a pool of two threads, the clients on a thread of their own: the arrangement of its own bench.
+    /// The nodes on a pool of two threads, the clients on a thread of their own: the arrangement of its own
+    /// bench.
     ClientsApart,
 }
 
