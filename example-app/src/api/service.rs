@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use raft_actor::{
+    client::session::{SessionCommand, SessionOutput},
     error::{ReadError, WriteError},
     status::Status,
     types::{ClusterId, NodeId},
@@ -15,8 +16,8 @@ use crate::kv::{Answer, Command, Query, Summary};
 /// A key-value service that may have many copies.
 #[async_trait]
 pub trait Service: Send + Sync + 'static {
-    /// Carries out a command; answers once it is sure to stay.
-    async fn write(&self, command: Command) -> Result<Answer, WriteError>;
+    /// Carries out a command, in a session or outside; answers once it is sure to stay.
+    async fn write(&self, command: SessionCommand<Command>) -> Result<SessionOutput<Answer>, WriteError>;
 
     /// Reads everything that was answered before the call.
     async fn read(&self, query: Query) -> Result<Answer, ReadError>;
