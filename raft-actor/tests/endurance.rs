@@ -443,7 +443,7 @@ impl Drop for Naming {
 
 #[test]
 fn nothing_is_lost_doubled_stale_or_left_unanswered_whatever_happens_at_once() {
-    let seeds = std::env::var("RAFT_ACTOR_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
+    let seeds = crate::seeds(SEEDS);
     let mut total = Counts::default();
     for seed in 1..=seeds {
         let _naming = Naming(seed);

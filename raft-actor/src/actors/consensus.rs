@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Where so many messages wait for the leader's link already, writes are not carried yet.
-const CARRY_QUEUE_MAX: usize = 64;
+const CARRY_QUEUE_MAX: usize = 256;
 
 /// The consensus actor's mail.
 pub(crate) enum Mail<S: StateMachine> {
@@ -91,6 +91,8 @@ pub(crate) struct Consensus<S: StateMachine> {
     phase: Phase,
     /// When the election timer will fire.
     armed: Option<Time>,
+    /// What has waited too long is looked for when the timer has fired, not in every turn.
+    expiry_due: bool,
     /// What this turn has to do: kept between turns for their memory only.
     inputs: Vec<Input>,
     arrived: Vec<Pending<S>>,
@@ -119,6 +121,7 @@ impl<S: StateMachine> Consensus<S> {
             leading: None,
             phase: Phase::Running,
             armed: None,
+            expiry_due: false,
             inputs: Vec::new(),
             arrived: Vec::new(),
             asking: Vec::new(),
@@ -136,6 +139,7 @@ impl<S: StateMachine> Consensus<S> {
             Mail::Deliver(batch) => batch.into_iter().for_each(|envelope| self.receive(envelope, now)),
             Mail::DeadlineReached => {
                 self.armed = None;
+                self.expiry_due = true;
                 self.retry();
             }
             Mail::Flushed { sequence } => self.inputs.push(Input::Flushed { sequence }),
@@ -238,8 +242,10 @@ impl<S: StateMachine> Consensus<S> {
         if !served.is_empty() {
             self.cast.applier.send(applier::Mail::Read(served));
         }
-        self.writes.expire(now, self.raft.leader());
-        self.reads.expire(now, self.raft.leader());
+        if std::mem::take(&mut self.expiry_due) {
+            self.writes.expire(now, self.raft.leader());
+            self.reads.expire(now, self.raft.leader());
+        }
     }
 
     /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is

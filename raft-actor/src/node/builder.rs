@@ -23,7 +23,7 @@ use crate::{
         permits::Permits,
     },
     state_machine::StateMachine,
-    storage::LogStorage,
+    storage::{LogStorage, StorageError},
     transport::Transport,
     types::{Entry, GroupId, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
 };
@@ -112,6 +112,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             None => default_runtime()?,
         };
         let mut state = storage.recover().await?;
+        refuse_a_forgotten_vote(&state)?;
         if state.is_new() {
             // Made before the wait: a future that borrows the builder while it waits could not change
             // threads.
@@ -220,6 +221,19 @@ impl<S: StateMachine> NodeBuilder<S> {
         }
         replicators
     }
+}
+
+/// A term is on the disk before its first entry is. Where it is older, it is not the one that was there, and
+/// the node could vote a second time in the terms between.
+fn refuse_a_forgotten_vote(state: &LogState) -> Result<(), StorageError> {
+    let (term, last) = (state.hard_state.term, state.last);
+    if last.term <= term {
+        return Ok(());
+    }
+    Err(StorageError::Refused(format!(
+        "the log ends at {last}, but the vote beside it is of term {term}; \
+         restore the whole storage, never a part of it"
+    )))
 }
 
 #[cfg(feature = "actix")]
