@@ -4,6 +4,7 @@ mod exactly_once;
 mod on_disk;
 mod one_node;
 mod over_http;
+mod reading;
 mod readme;
 #[expect(unreachable_pub, reason = "shown as it stands in a reader's own crate")]
 mod state_machine;

@@ -9,7 +9,7 @@ use raft_actor::{
 };
 
 use crate::{
-    api::service::Service,
+    api::service::{Consistency, Service},
     kv::{Answer, Command, Query, Summary, machine::Store},
 };
 
@@ -19,12 +19,14 @@ impl Service for Node<Store> {
         Node::write(self, command).await
     }
 
-    async fn read(&self, query: Query) -> Result<Answer, ReadError> {
-        Node::read(self, move |store: &Store| store.machine().query(&query)).await
-    }
-
-    async fn read_local(&self, query: Query) -> Result<Answer, ReadError> {
-        Node::read_local(self, move |store: &Store| store.machine().query(&query)).await
+    async fn read(&self, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
+        let look = move |store: &Store| store.machine().query(&query);
+        match consistency {
+            Consistency::Linearizable => Node::read(self, look).await,
+            Consistency::Lease => self.read_lease(look).await,
+            Consistency::Within(bound) => self.read_within(bound, look).await,
+            Consistency::Local => self.read_local(look).await,
+        }
     }
 
     async fn summary(&self) -> Result<Summary, ReadError> {

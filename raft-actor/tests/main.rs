@@ -7,6 +7,7 @@ mod endurance;
 mod face;
 mod failures;
 mod network;
+mod reads;
 mod runtime;
 mod sessions;
 mod simulation;

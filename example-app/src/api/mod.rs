@@ -3,6 +3,7 @@
 
 mod body;
 mod cluster;
+mod consistency;
 mod error;
 mod health;
 mod keys;
@@ -28,7 +29,7 @@ use serde::Serialize;
 use self::{
     error::ApiError,
     response::Header,
-    service::{Identity, Service},
+    service::{Consistency, Identity, Service},
     session::InSession,
 };
 use crate::kv::{Answer, Command, Query, Range};
@@ -64,17 +65,17 @@ impl Api {
         }
     }
 
-    async fn read(&self, query: Query, local: bool) -> Result<HttpResponse, ApiError> {
+    async fn read(&self, query: Query, consistency: Consistency) -> Result<HttpResponse, ApiError> {
         query.check()?;
-        let answer =
-            if local { self.service.read_local(query).await? } else { self.service.read(query).await? };
+        let answer = self.service.read(query, consistency).await?;
         self.answer(answer).await
     }
 
     /// Returns once this node has seen everything that was answered anywhere before the call.
     async fn barrier(&self) -> Result<(), ApiError> {
         let key = Bytes::from_static(b"\0");
-        self.service.read(Query::Range(Range { key, count_only: true, ..Range::default() })).await?;
+        let query = Query::Range(Range { key, count_only: true, ..Range::default() });
+        self.service.read(query, Consistency::Linearizable).await?;
         Ok(())
     }
 

@@ -8,8 +8,8 @@
 //! A client reaches nodes through [`Door`]s. The handle of a [`Node`] in the same process is one; whatever
 //! carries encoded commands to another process can be one as well.
 //!
-//! A write that a client has given up on (or whose future was dropped) is no longer awaited. Once the client's
-//! next write is applied, one that is given up and still on its way is refused when it arrives.
+//! A write that a client has given up on (or whose future was dropped) is no longer awaited. Once the
+//! client's next write is applied, one that is given up and still on its way is refused when it arrives.
 
 mod attempts;
 mod places;

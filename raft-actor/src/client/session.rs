@@ -13,10 +13,10 @@
 //!   still awaits. An answer that is awaited is never dropped; instead a write too far ahead of the lowest
 //!   awaited one is refused, so a session's memory is bounded.
 //! * A session, when there are too many: the one that was unused for the longest stretch of the log makes
-//!   room ([`Limits::sessions_max`]). Also by [`SessionCommand::Expire`], which names a place in the log: what
-//!   was not used since is gone. Thesis §6.3 asks that all servers agree on what has expired; a place in the
-//!   log is what they agree on already, and no clock is asked. Whoever wants a limit in time remembers the
-//!   place that it wrote at an hour ago, and proposes that one.
+//!   room ([`Limits::sessions_max`]). Also by [`SessionCommand::Expire`], which names a place in the log:
+//!   what was not used since is gone. Thesis §6.3 asks that all servers agree on what has expired; a place
+//!   in the log is what they agree on already, and no clock is asked. Whoever wants a limit in time
+//!   remembers the place that it wrote at an hour ago, and proposes that one.
 //!
 //! A write in a session that is gone is refused and never applied: it cannot be told any more whether it was
 //! applied before.

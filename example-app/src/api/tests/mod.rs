@@ -1,6 +1,7 @@
 //! The wire rules, each a sentence, against a single copy in memory.
 
 mod answers;
+mod consistency;
 mod refusals;
 mod sessions;
 
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::{
     Api, routes,
-    service::{Identity, Service},
+    service::{Consistency, Identity, Service},
 };
 use crate::kv::{Answer, Command, Kv, Query, Summary, machine::Store};
 
@@ -32,6 +33,8 @@ struct Single {
     store: Mutex<(Store, u64)>,
     write_error: Option<WriteError>,
     read_error: Option<ReadError>,
+    /// What the last read asked for.
+    asked: Mutex<Option<Consistency>>,
 }
 
 impl Single {
@@ -50,13 +53,11 @@ impl Service for Single {
         self.write_error.clone().map_or(Ok(output), Err)
     }
 
-    async fn read(&self, query: Query) -> Result<Answer, ReadError> {
+    async fn read(&self, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(consistency);
         let answer = self.with(|kv| kv.query(&query));
-        self.read_error.clone().map_or(Ok(answer), Err)
-    }
-
-    async fn read_local(&self, query: Query) -> Result<Answer, ReadError> {
-        Ok(self.with(|kv| kv.query(&query)))
+        let failure = self.read_error.clone().filter(|_| consistency != Consistency::Local);
+        failure.map_or(Ok(answer), Err)
     }
 
     async fn summary(&self) -> Result<Summary, ReadError> {
