@@ -284,7 +284,7 @@ impl<S: StateMachine> Consensus<S> {
         remote.into_iter().for_each(|write| self.writes.park(write, leader));
         match way {
             Some((leader, replicator)) => {
-                for message in self.writes.forward(leader, local) {
+                for message in self.writes.forward((leader, self.raft.term()), local) {
                     replicator.send(replicator::Mail::Send(Message::ForwardWrites(message)));
                 }
             }
@@ -336,6 +336,9 @@ impl<S: StateMachine> Consensus<S> {
         if self.leading != leading {
             self.writes.leadership_lost();
             self.leading = leading;
+        }
+        if leader.is_some() {
+            self.writes.new_leader(term);
         }
         self.retry();
     }
