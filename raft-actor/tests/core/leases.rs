@@ -282,8 +282,8 @@ struct Counts {
 }
 
 /// One random step. Nodes that are cut off, stand still, restart, hand over or are told to campaign; and
-/// after each, everybody who thinks that it leads is asked to read by its lease. The cluster checks that no read
-/// misses what was committed before it.
+/// after each, everybody who thinks that it leads is asked to read by its lease. The cluster checks that no
+/// read misses what was committed before it.
 fn step(cluster: &mut Cluster, random: &mut fastrand::Rng, counts: &mut Counts, number: u64) {
     let id = random.u64(1..=3);
     let leader = cluster.leader().map_or(id, |leader| leader.0);
