@@ -23,7 +23,11 @@
 //!
 //! Limits travel in the command that opens a session. So nodes whose settings differ still do the same.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{self, Read as _},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -218,6 +222,33 @@ impl SessionTable {
     /// How many answers all sessions keep.
     pub fn answers(&self) -> usize {
         self.sessions.values().map(|session| session.answers.len()).sum()
+    }
+
+    /// Writes it down, with its length before it, so that more can follow: a snapshot holds it so.
+    pub fn write_to(&self, writer: &mut dyn io::Write) -> io::Result<()> {
+        let encoded = postcard::to_allocvec(self).map_err(io::Error::other)?;
+        writer.write_all(&(encoded.len() as u64).to_le_bytes())?;
+        writer.write_all(&encoded)
+    }
+
+    /// Reads back what [`SessionTable::write_to`] has written, and nothing behind it.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes end early, or are no table.
+    pub fn read_from(reader: &mut dyn io::Read) -> io::Result<SessionTable> {
+        let mut length = [0; 8];
+        reader.read_exact(&mut length)?;
+        let length = u64::from_le_bytes(length);
+        let mut encoded = Vec::new();
+        // A length that is wrong reserves no memory.
+        if io::Read::take(reader, length).read_to_end(&mut encoded)? as u64 != length {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the table of sessions ends early"));
+        }
+        postcard::from_bytes(&encoded).map_err(|error| {
+            let words = format!("the table of sessions cannot be decoded: {error}");
+            io::Error::new(io::ErrorKind::InvalidData, words)
+        })
     }
 
     fn open(&mut self, at: LogIndex, limits: Limits) -> SessionId {

@@ -176,9 +176,28 @@ fn the_table_can_be_written_and_read_back() {
     let mut machine = Machine::default();
     let session = machine.open(Limits::default());
     machine.write(session, 1, 1, 10);
-    let written = postcard::to_allocvec(machine.sessions.table()).expect("encodes");
-    let read: SessionTable = postcard::from_bytes(&written).expect("decodes");
-    assert_eq!(&read, machine.sessions.table());
+    let mut written = Vec::new();
+    machine.sessions.table().write_to(&mut written).expect("memory takes it");
+    written.extend(b"what follows");
+    let mut rest = written.as_slice();
+    let read = SessionTable::read_from(&mut rest).expect("it is as it was written");
+    assert_eq!((&read, rest), (machine.sessions.table(), b"what follows".as_slice()));
+}
+
+#[test]
+fn a_table_that_was_cut_off_or_damaged_is_refused() {
+    let mut machine = Machine::default();
+    let session = machine.open(Limits::default());
+    machine.write(session, 1, 1, 10);
+    let mut written = Vec::new();
+    machine.sessions.table().write_to(&mut written).expect("memory takes it");
+    for length in 0..written.len() {
+        assert!(SessionTable::read_from(&mut &written[..length]).is_err(), "cut off at {length}");
+    }
+    let endless = [u64::MAX.to_le_bytes().as_slice(), &[1; 40]].concat();
+    assert!(SessionTable::read_from(&mut endless.as_slice()).is_err());
+    let nonsense = [10_u64.to_le_bytes().as_slice(), &[255; 10]].concat();
+    assert!(SessionTable::read_from(&mut nonsense.as_slice()).is_err());
 }
 
 /// Sessions as one would write them down without caring for memory: every write that was ever applied, in a
