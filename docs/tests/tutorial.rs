@@ -1,8 +1,10 @@
 //! The programs of the tutorial: chapter by chapter, each a test that runs.
 
+mod exactly_once;
 mod on_disk;
 mod one_node;
 mod over_http;
+mod reading;
 mod readme;
 mod snapshots;
 #[expect(unreachable_pub, reason = "shown as it stands in a reader's own crate")]

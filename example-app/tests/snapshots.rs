@@ -53,7 +53,7 @@ fn a_node_that_was_away_for_ten_thousand_entries_catches_up_by_a_snapshot() {
     assert!(!cluster.log(leader).contains("snapshot received"));
     let audit = cluster.audit(away, &record);
     println!(
-        "{} writes acknowledged, {} found on node {away}; its log begins at {}, that of the leader at {first}",
+        "{} writes acknowledged, {} found on node {away}; its log begins at {}, the leader's at {first}",
         record.acknowledged.len(),
         audit.found,
         status.first_index,

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use raft_actor::{
+    client::session::{Limits, SessionCommand, SessionOutput, Sessions},
     config::Config,
     error::SnapshotError,
     runtime::{
@@ -14,7 +15,7 @@ use raft_actor::{
     state_machine::{StateMachine, StateMachineError},
     status::PeerState,
     testkit::{cluster::Cluster, memory::MemorySnapshots, suite::snapshot_storage},
-    types::{LogId, LogIndex, NodeId, SnapshotView},
+    types::{LogId, LogIndex, NodeId, SnapshotView, Term},
 };
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +137,30 @@ async fn assert_all_alike(cluster: &Cluster<Shelf>) -> Shelf {
         assert_eq!(shelf, &shelves[0], "all nodes have the same state, with nothing left over");
     }
     shelves.remove(0)
+}
+
+#[test]
+fn a_write_in_a_session_is_not_done_again_after_a_snapshot() {
+    let id = |index| LogId::new(Term(1), LogIndex(index));
+    let mut machine = Sessions::new(Shelf::default());
+    let SessionOutput::Opened(session) = machine.apply(id(2), SessionCommand::Open(Limits::default())) else {
+        panic!("a session is opened");
+    };
+    let write =
+        || SessionCommand::InSession { session, sequence: 1, lowest_awaited: 1, command: Command::Add(7) };
+    assert_eq!(machine.apply(id(3), write()), SessionOutput::Output(7));
+    let mut bytes = Vec::new();
+    machine.snapshot().expect("the shelf has snapshots")(&mut bytes).expect("memory takes it");
+
+    let mut other = Sessions::new(Shelf::default());
+    other.apply(id(2), SessionCommand::Open(Limits::default()));
+    other.apply(id(3), SessionCommand::Plain(Command::Set(1, 1)));
+    other.restore(&mut bytes.as_slice()).expect("it is whole");
+    assert_eq!((other.table(), other.machine()), (machine.table(), machine.machine()));
+    assert_eq!(other.apply(id(4), write()), SessionOutput::Output(7), "answered from memory");
+    assert_eq!(other.machine().sum, 7);
+    let cut = &bytes[..bytes.len() / 2];
+    assert!(Sessions::new(Shelf::default()).restore(&mut &*cut).is_err());
 }
 
 #[test]

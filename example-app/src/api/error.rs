@@ -3,7 +3,7 @@
 use std::fmt;
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode};
-use raft_actor::error::{ReadError, WriteError};
+use raft_actor::error::{ReadError, SessionError, WriteError};
 use serde::Serialize;
 
 use super::response;
@@ -53,6 +53,11 @@ impl ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, 14, words)
     }
 
+    /// A bug of ours.
+    pub(super) fn internal(words: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, 13, words)
+    }
+
     fn no_leader() -> ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, 14, "etcdserver: no leader")
     }
@@ -96,6 +101,19 @@ impl From<WriteError> for ApiError {
             // Unknown, and whatever a later version may add: the outcome is not known.
             _ => ApiError::timed_out(),
         }
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> ApiError {
+        let (status, code, words) = match error {
+            SessionError::SessionExpired => (StatusCode::NOT_FOUND, 5, "etcdserver: session not found"),
+            SessionError::Forgotten => {
+                (StatusCode::BAD_REQUEST, 11, "etcdserver: sequence is too old, its answer is forgotten")
+            }
+            _ => (StatusCode::TOO_MANY_REQUESTS, 8, "etcdserver: sequence is too far ahead of the awaited"),
+        };
+        ApiError::new(status, code, words)
     }
 }
 

@@ -3,11 +3,15 @@
 use std::io;
 
 use raft_actor::{
+    client::session::Sessions,
     state_machine::{StateMachine, StateMachineError},
     types::{LogId, SnapshotView},
 };
 
 use super::{Answer, Command, Kv};
+
+/// The store with sessions around it: what a node replicates.
+pub type Store = Sessions<Kv>;
 
 impl StateMachine for Kv {
     type Command = Command;

@@ -4,6 +4,7 @@ mod cluster;
 mod elections;
 mod figures;
 mod hostile;
+mod leases;
 mod limits;
 mod one;
 mod properties;
