@@ -1,6 +1,6 @@
 //! A client for applications: it finds the leader, tries again, and has each write applied once.
 //!
-//! [`Client::open`] opens a [session](session) on a cluster whose state machine is wrapped in
+//! [`Client::open`] opens a [session] on a cluster whose state machine is wrapped in
 //! [`Sessions`]. From then on every write has a number of its own, so it may be sent again when nobody knows
 //! what became of it: through another node, after an election, after a restart. Many writes may be under way
 //! in one session. The client gives up at its deadline, and says then whether anything may have been done.
