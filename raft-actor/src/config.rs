@@ -36,6 +36,8 @@ pub struct Config {
     pub write_bytes_max: u64,
     /// Reads under way on one node; one more is refused as overloaded. Default 65,536.
     pub reads_max: u64,
+    /// How many entries a learner may be behind when it becomes a voter. Default 1,000.
+    pub promotion_lag_max: u64,
     /// Whether a node that does not lead carries writes to the leader. Default true.
     pub forward_writes: bool,
     /// How long a write or a read may take before its caller is told that the outcome is unknown or that it
@@ -58,6 +60,7 @@ impl Default for Config {
             writes_max: 65_536,
             write_bytes_max: 64 << 20,
             reads_max: 65_536,
+            promotion_lag_max: 1000,
             forward_writes: true,
             request_timeout: Duration::from_secs(5),
         }

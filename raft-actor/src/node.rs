@@ -24,6 +24,7 @@ use crate::{
     lifecycle::Ending,
     message::Envelope,
     runtime::{
+        SharedRuntime,
         mailbox::{Addr, SendError},
         permits::{Permit, Permits},
     },
@@ -34,6 +35,7 @@ use crate::{
 };
 
 mod builder;
+mod members;
 
 pub use builder::NodeBuilder;
 
@@ -46,6 +48,7 @@ struct Shared<S: StateMachine> {
     id: NodeId,
     group: GroupId,
     config: Config,
+    runtime: SharedRuntime,
     consensus: Addr<Mail<S>>,
     applier: Addr<applier::Mail<S>>,
     write_permits: Permits,

@@ -5,6 +5,7 @@ mod core;
 mod encounters;
 mod face;
 mod failures;
+mod members;
 mod network;
 mod runtime;
 mod simulation;

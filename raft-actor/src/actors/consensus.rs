@@ -1,16 +1,17 @@
 //! The consensus actor: owns the core. It drains its mailbox whole, steps what it found as one batch, and
 //! carries out the effects in order. It never waits, and decides nothing that Raft has a rule for.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    applier, election_timer, log_store,
+    applier,
+    changes::{Asker, ChangeOutcome, Changes},
+    election_timer,
+    links::Links,
+    log_store,
     reads::{Read, Reads},
     replicator,
     waiter::{RemoteWaiter, Waiter},
@@ -21,7 +22,10 @@ use crate::{
     core::{Effect, Effects, Input, LogReader, Raft},
     error::WriteError,
     lifecycle::{Ending, Phase},
-    message::{Envelope, ForwardWrites, ForwardWritesReply, Message},
+    membership::{ChangeError, MembershipChange},
+    message::{
+        Envelope, ForwardChange, ForwardChangeReply, ForwardWrites, ForwardWritesReply, Introduction, Message,
+    },
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
@@ -57,6 +61,8 @@ pub(crate) enum Mail<S: StateMachine> {
     Status(oneshot::Sender<Status>),
     /// Somebody wants another leader. Answered by whether this node has stopped leading.
     Transfer { to: Option<NodeId>, reply: oneshot::Sender<bool> },
+    /// Somebody wants other members.
+    ChangeMembership { change: MembershipChange, reply: oneshot::Sender<ChangeOutcome> },
     /// Somebody wants this node to campaign.
     Campaign,
     /// Hand over, answer everybody, end.
@@ -70,7 +76,7 @@ pub(crate) struct Cast<S: StateMachine> {
     pub(crate) election_timer: Addr<election_timer::Mail>,
     pub(crate) log_store: Addr<log_store::Mail>,
     pub(crate) applier: Addr<applier::Mail<S>>,
-    pub(crate) replicators: BTreeMap<NodeId, Addr<replicator::Mail>>,
+    pub(crate) links: Links,
 }
 
 /// See the module.
@@ -81,6 +87,9 @@ pub(crate) struct Consensus<S: StateMachine> {
     ending: Arc<Ending>,
     writes: Writes<S>,
     reads: Reads<S>,
+    changes: Changes,
+    /// Where this node says that it is reached, where the log says otherwise.
+    given_address: Option<String>,
     unreachable: BTreeSet<NodeId>,
     transfers: Vec<oneshot::Sender<bool>>,
     /// The term that this node leads, as its waiting writers know it.
@@ -111,6 +120,8 @@ impl<S: StateMachine> Consensus<S> {
             ending,
             writes: Writes::new(run),
             reads: Reads::new(run),
+            changes: Changes::new(run),
+            given_address: None,
             unreachable: BTreeSet::new(),
             transfers: Vec::new(),
             leading: None,
@@ -121,6 +132,12 @@ impl<S: StateMachine> Consensus<S> {
             asking: Vec::new(),
             effects: Effects::new(),
         }
+    }
+
+    /// Has the node introduce itself by another address than its log's, until its members change.
+    pub(crate) fn with_address(mut self, address: Option<String>) -> Consensus<S> {
+        self.given_address = address;
+        self
     }
 
     fn sort(&mut self, mail: Mail<S>, now: Time, context: &mut Context<Mail<S>>) {
@@ -134,6 +151,7 @@ impl<S: StateMachine> Consensus<S> {
             Mail::DeadlineReached => {
                 self.armed = None;
                 self.retry();
+                self.raft.silent_peers(now).into_iter().for_each(|peer| self.introduce_to(peer));
             }
             Mail::Flushed { sequence } => self.inputs.push(Input::Flushed { sequence }),
             Mail::LogRead { reader, entries } => self.inputs.push(Input::LogRead { reader, entries }),
@@ -154,6 +172,7 @@ impl<S: StateMachine> Consensus<S> {
                 self.transfers.push(reply);
                 self.inputs.push(Input::Transfer { to });
             }
+            Mail::ChangeMembership { change, reply } => self.take_change(change, reply, now),
             Mail::Campaign => self.inputs.push(Input::Campaign),
             Mail::Shutdown => {
                 if matches!(self.phase, Phase::Running) {
@@ -172,6 +191,11 @@ impl<S: StateMachine> Consensus<S> {
         match envelope.message {
             Message::ForwardWrites(forward) => self.take_carried(from, forward, now),
             Message::ForwardWritesReply(reply) => self.forward_answered(reply),
+            Message::Introduction(Introduction { address }) => {
+                self.cast.links.introduced(from, address, self.unreachable.contains(&from));
+            }
+            Message::ForwardChange(forward) => self.take_carried_change(from, forward, now),
+            Message::ForwardChangeReply(reply) => self.change_settled(reply.id, reply.result),
             message => self.inputs.push(Input::Receive { from, message }),
         }
     }
@@ -179,11 +203,11 @@ impl<S: StateMachine> Consensus<S> {
     /// Writes that another node has carried here. What cannot be decoded is refused at the door: in the log
     /// it would stop every node.
     fn take_carried(&mut self, from: NodeId, forward: ForwardWrites, now: Time) {
-        let Some(origin) = self.cast.replicators.get(&from) else { return };
+        let Some(origin) = self.cast.links.to(from).cloned() else { return };
         if !self.writes.is_new(from, forward.id) {
             return;
         }
-        let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin.clone());
+        let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin);
         let deadline = now.after(self.config.request_timeout);
         for (command, waiter) in forward.commands.into_iter().zip(waiters) {
             let waiter = Waiter::Remote(waiter);
@@ -199,6 +223,55 @@ impl<S: StateMachine> Consensus<S> {
         let leader = self.raft.leader();
         for write in self.writes.answered(reply) {
             self.writes.park(write, leader);
+        }
+    }
+
+    /// Says where this node is reached, to one that may not have it in its log.
+    fn introduce_to(&mut self, peer: NodeId) {
+        let told = self.given_address.as_deref().or_else(|| self.raft.membership().address(self.raft.id()));
+        if let Some(address) = told.map(str::to_owned) {
+            self.cast.links.send(peer, Message::Introduction(Introduction { address }));
+        }
+    }
+
+    /// A change of members that a caller of this node wants: the leader makes it.
+    fn take_change(&mut self, change: MembershipChange, reply: oneshot::Sender<ChangeOutcome>, now: Time) {
+        let deadline = now.after(self.config.request_timeout);
+        let leader = self.raft.leader().filter(|leader| *leader != self.raft.id());
+        let id = self.changes.ask(Asker::Local(reply), deadline);
+        match leader.filter(|_| self.config.forward_writes) {
+            Some(leader) if self.unreachable.contains(&leader) || self.cast.links.to(leader).is_none() => {
+                self.change_settled(id, Err(ChangeError::NotLeader { leader: Some(leader) }));
+            }
+            Some(leader) => {
+                self.cast.links.send(leader, Message::ForwardChange(ForwardChange { id, change }));
+            }
+            None => self.inputs.push(Input::ChangeMembership { id, change }),
+        }
+    }
+
+    fn take_carried_change(&mut self, from: NodeId, forward: ForwardChange, now: Time) {
+        if self.changes.is_new(from, forward.id) {
+            let deadline = now.after(self.config.request_timeout);
+            let id = self.changes.ask(Asker::Remote { node: from, id: forward.id }, deadline);
+            self.inputs.push(Input::ChangeMembership { id, change: forward.change });
+        }
+    }
+
+    fn change_settled(&mut self, id: u64, result: ChangeOutcome) {
+        if let Some(asker) = self.changes.settled(id) {
+            self.answer_change(asker, result);
+        }
+    }
+
+    fn answer_change(&mut self, asker: Asker, result: ChangeOutcome) {
+        match asker {
+            // A caller that no longer waits is no error.
+            Asker::Local(reply) => drop(reply.send(result)),
+            Asker::Remote { node, id } => {
+                let reply = Message::ForwardChangeReply(ForwardChangeReply { id, result });
+                self.cast.links.send(node, reply);
+            }
         }
     }
 
@@ -237,6 +310,9 @@ impl<S: StateMachine> Consensus<S> {
         }
         self.writes.expire(now, self.raft.leader());
         self.reads.expire(now, self.raft.leader());
+        for asker in self.changes.expired(now) {
+            self.answer_change(asker, Err(ChangeError::Unknown));
+        }
     }
 
     /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is
@@ -266,7 +342,7 @@ impl<S: StateMachine> Consensus<S> {
             return writes.into_iter().for_each(|write| write.waiter.settle(refused()));
         }
         let way = leader.filter(|leader| !self.unreachable.contains(leader));
-        let way = way.and_then(|leader| Some((leader, self.cast.replicators.get(&leader)?.clone())));
+        let way = way.and_then(|leader| Some((leader, self.cast.links.to(leader)?.clone())));
         let (local, remote): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| matches!(write.waiter, Waiter::Local { .. }));
         // A write is carried once: the node that it came from knows where to carry it next.
@@ -285,10 +361,11 @@ impl<S: StateMachine> Consensus<S> {
         match effect {
             Effect::Write(write) => self.cast.log_store.send(log_store::Mail::Write(write)),
             Effect::Send { to, message } => {
-                if let Some(replicator) = self.cast.replicators.get(&to) {
-                    // A peer that takes nothing off its queue loses what is beyond it, as on a network.
-                    let _ = replicator.try_send(replicator::Mail::Send(message));
+                if matches!(message, Message::RequestVote(_)) {
+                    // A voter that is behind may not know the candidate.
+                    self.introduce_to(to);
                 }
+                self.cast.links.send(to, message);
             }
             Effect::ReadLog { reader, first, last, bytes_max } => {
                 self.cast.log_store.send(log_store::Mail::Read { reader, first, last, bytes_max });
@@ -303,6 +380,17 @@ impl<S: StateMachine> Consensus<S> {
             Effect::ReadReady { ids, read_index } => self.reads.confirmed(&ids, read_index),
             Effect::ReadFailed { ids, .. } => self.reads.failed(&ids),
             Effect::RoleChanged { role, term, leader } => self.role_changed(role, term, leader),
+            Effect::MembershipChanged { id, log_id } => self.change_settled(id, Ok(log_id)),
+            Effect::MembershipRefused { id, reason } => self.change_settled(id, Err(reason)),
+            Effect::PeersChanged { peers } => {
+                let (membership, log_id) = (self.raft.membership(), self.raft.membership_log_id());
+                let (voters, outgoing, learners) =
+                    (membership.voters(), membership.outgoing(), membership.learners());
+                tracing::info!(node = %self.raft.id(), %log_id, ?voters, ?outgoing, ?learners, "members");
+                self.given_address = None;
+                self.unreachable.retain(|peer| peers.contains_key(peer));
+                self.cast.links.follow(&peers);
+            }
             Effect::TransferEnded { succeeded } => {
                 for reply in self.transfers.drain(..) {
                     let _ = reply.send(succeeded);
@@ -365,6 +453,7 @@ impl<S: StateMachine> Consensus<S> {
         let mut next = self.raft.deadline();
         let housekeeping = self.writes.any_with_deadline()
             || !self.reads.is_empty()
+            || !self.changes.is_empty()
             || !matches!(self.phase, Phase::Running);
         if housekeeping {
             next = next.min(now.after(self.config.heartbeat_interval));
@@ -380,9 +469,6 @@ impl<S: StateMachine> Consensus<S> {
         self.cast.election_timer.send(election_timer::Mail::Stop);
         self.cast.log_store.send(log_store::Mail::Stop);
         self.cast.applier.send(applier::Mail::Stop);
-        for replicator in self.cast.replicators.values() {
-            replicator.send(replicator::Mail::Stop);
-        }
     }
 }
 

@@ -7,14 +7,17 @@
 //! * [`log_store`] alone writes and reads the log, a group of writes a flush;
 //! * [`applier`] alone holds the state machine.
 //!
-//! Beside them: [`waiter`], a client that waits for its write; [`writes`] and [`reads`], what the consensus
-//! actor remembers of writes and reads under way.
+//! Beside them: [`waiter`], a client that waits for its write; [`writes`], [`reads`] and [`changes`], what
+//! the consensus actor remembers of writes, reads and changes of members under way; [`links`], its
+//! replicators.
 //!
 //! Mail between them carries batches. None of them decides anything that Raft has a rule for.
 
 pub(crate) mod applier;
+pub(crate) mod changes;
 pub(crate) mod consensus;
 pub(crate) mod election_timer;
+pub(crate) mod links;
 pub(crate) mod log_store;
 pub(crate) mod reads;
 pub(crate) mod replicator;

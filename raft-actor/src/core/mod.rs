@@ -34,6 +34,12 @@
 //! asks its leader. A leader that hands over stops taking proposals, brings its successor up to date, and
 //! tells it to campaign.
 //!
+//! # Changing the members (Raft §6)
+//!
+//! A new node learns before it votes. Any set of voters follows any other through a joint configuration,
+//! which the leader leaves by itself as soon as it is committed, also a leader that did not begin it. What is
+//! in the log is in force, committed or not. A leader that is removed leads until that is committed.
+//!
 //! # What is refused
 //!
 //! A term more than [`TERM_JUMP_MAX`] above the node's own, or `u64::MAX`, comes from a broken node: its
@@ -45,7 +51,7 @@
 //! # Caveats
 //!
 //! The log is never purged yet and there are no snapshots, so a peer that needs purged entries is only sent
-//! heartbeats. The membership is what the log says; there is no input to change it yet.
+//! heartbeats.
 //!
 //! # Example
 //!
@@ -89,6 +95,7 @@ mod progress;
 mod random;
 mod read;
 mod receive;
+mod reconfigure;
 mod replication;
 mod transfer;
 mod view;
@@ -100,7 +107,7 @@ pub use receive::TERM_JUMP_MAX;
 
 use self::{
     commit::Applying, election::Tally, finish::Output, follow::Following, log::Log, random::Random,
-    replication::Leadership,
+    reconfigure::Reconfiguration, replication::Leadership,
 };
 use crate::{
     config::Config,
@@ -135,6 +142,7 @@ pub struct Raft {
     /// What the state machine was given and has not reported yet.
     applying: Applying,
     following: Following,
+    reconfiguration: Reconfiguration,
     output: Output,
 }
 
@@ -175,9 +183,11 @@ impl Raft {
             apply_reading: false,
             applying: Applying::default(),
             following: Following::default(),
+            reconfiguration: Reconfiguration::default(),
             output: Output::new((Role::Follower, hard_state.term, None)),
         };
         raft.reset_election_deadline();
+        raft.follow_first_membership();
         raft
     }
 
@@ -210,6 +220,7 @@ impl Raft {
             Input::Propose { commands } => self.propose(commands),
             Input::Read { id } => self.read(id),
             Input::Transfer { to } => self.start_transfer(to),
+            Input::ChangeMembership { id, change } => self.change_membership(id, &change),
             Input::Campaign => self.start_pre_vote(),
             Input::Flushed { sequence } => self.flushed(sequence),
             Input::Applied { index } => {
@@ -236,12 +247,12 @@ impl Raft {
 
     /// When [`Input::Tick`] is due next. A tick that comes early does nothing.
     pub fn deadline(&self) -> Time {
-        let reads = self.reads_deadline();
+        let others = [self.reads_deadline(), self.departure_deadline()];
         let own = match &self.state {
             State::Leader(leadership) => leadership.deadline(),
             _ => self.election_deadline,
         };
-        reads.map_or(own, |reads| reads.min(own))
+        others.into_iter().flatten().fold(own, Time::min)
     }
 
     /// The disk has done a write, and all before it.

@@ -31,7 +31,12 @@ impl Raft {
             Message::TimeoutNow(_) => self.take_timeout_now(from),
             Message::ReadIndex(request) => self.answer_read_index(from, request),
             Message::ReadIndexReply(reply) => self.take_read_index(reply),
-            Message::ForwardWrites(_) | Message::ForwardWritesReply(_) => {}
+            // These pass between consensus actors.
+            Message::ForwardWrites(_)
+            | Message::ForwardWritesReply(_)
+            | Message::Introduction(_)
+            | Message::ForwardChange(_)
+            | Message::ForwardChangeReply(_) => {}
         }
     }
 

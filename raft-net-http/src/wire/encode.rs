@@ -9,7 +9,7 @@ use raft_actor::{
 
 use super::{
     CHECKSUM, ENTRY_HEADER_BYTES, ENVELOPE_HEADER_BYTES, EncodeError, FRAME_BYTES_GOAL, FRAME_HEADER_BYTES,
-    Limits, MAGIC, VERSION, checksum_of, kind, outcome, payload, result,
+    Limits, MAGIC, VERSION, checksum_of, kind, members, outcome, payload, result,
 };
 
 /// Puts envelopes from the front of `batch` into one frame in `frame`, which is empty, and returns how many:
@@ -69,6 +69,9 @@ fn kind_of(message: &Message) -> Result<u8, EncodeError> {
         Message::ReadIndexReply(_) => kind::READ_INDEX_REPLY,
         Message::ForwardWrites(_) => kind::FORWARD_WRITES,
         Message::ForwardWritesReply(_) => kind::FORWARD_WRITES_REPLY,
+        Message::Introduction(_) => kind::INTRODUCTION,
+        Message::ForwardChange(_) => kind::FORWARD_CHANGE,
+        Message::ForwardChangeReply(_) => kind::FORWARD_CHANGE_REPLY,
         _ => return Err(EncodeError::Unsupported),
     })
 }
@@ -116,6 +119,15 @@ fn encode_body(message: &Message, limits: &Limits, frame: &mut BytesMut) -> Resu
                     Err(error) => put_write_error(error, frame),
                 }
             }
+        }
+        Message::Introduction(introduction) => put_bytes(introduction.address.as_bytes(), limits, frame)?,
+        Message::ForwardChange(forward) => {
+            frame.put_u64_le(forward.id);
+            put_bytes(&members::encoded_change(&forward.change)?, limits, frame)?;
+        }
+        Message::ForwardChangeReply(reply) => {
+            frame.put_u64_le(reply.id);
+            put_bytes(&members::encoded_outcome(&reply.result)?, limits, frame)?;
         }
         _ => return Err(EncodeError::Unsupported),
     }

@@ -25,6 +25,9 @@
 //!  7    ReadIndexReply      term u64 | id u64 | some u8 | read_index u64, if some
 //!  8    ForwardWrites       id u64 | count u32 | count x (length u32 | command)
 //!  9    ForwardWritesReply  id u64 | count u32 | count x result
+//! 16    Introduction        length u32 | address (UTF-8)
+//! 17    ForwardChange       id u64 | length u32 | change (postcard)
+//! 18    ForwardChangeReply  id u64 | length u32 | result (postcard)
 //!
 //! log id     term u64 | index u64
 //! entry      term u64 | kind u8 | length u32 | payload
@@ -41,6 +44,7 @@
 
 mod decode;
 mod encode;
+mod members;
 
 pub use decode::decode;
 pub use encode::encode;
@@ -174,6 +178,16 @@ pub enum WireError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A change of members, or what became of one, that cannot be read.
+    #[error("what should be {what} at byte {offset} is none: {reason}")]
+    Members {
+        /// What was expected.
+        what: &'static str,
+        /// Where it starts.
+        offset: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Entries behind the largest index there is.
     #[error("the entries at byte {offset} would have indexes beyond {}", u64::MAX)]
     IndexOverflow {
@@ -224,7 +238,7 @@ pub enum EncodeError {
         /// The index that follows the one before it.
         expected: u64,
     },
-    /// A membership that does not serialise: a bug.
+    /// A membership, or a change of one, that does not serialise: a bug.
     #[error("a membership cannot be encoded: {0}")]
     Membership(String),
     /// A message of a kind that this version of the format has no number for.
@@ -243,6 +257,9 @@ mod kind {
     pub(super) const READ_INDEX_REPLY: u8 = 7;
     pub(super) const FORWARD_WRITES: u8 = 8;
     pub(super) const FORWARD_WRITES_REPLY: u8 = 9;
+    pub(super) const INTRODUCTION: u8 = 16;
+    pub(super) const FORWARD_CHANGE: u8 = 17;
+    pub(super) const FORWARD_CHANGE_REPLY: u8 = 18;
 }
 
 /// The kinds of entries.

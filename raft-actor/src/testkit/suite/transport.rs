@@ -14,10 +14,11 @@ use bytes::Bytes;
 
 use crate::{
     error::WriteError,
-    membership::Membership,
+    membership::{ChangeError, Membership, MembershipChange},
     message::{
-        AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardWrites, ForwardWritesReply,
-        Message, ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
+        AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardChange, ForwardChangeReply,
+        ForwardWrites, ForwardWritesReply, Introduction, Message, ReadId, ReadIndex, ReadIndexReply,
+        RequestVote, RequestVoteReply, TimeoutNow,
     },
     runtime::{SharedRuntime, sleep, timeout},
     transport::{Inbox, PeerLink, Transport, TransportError},
@@ -272,7 +273,7 @@ pub fn samples() -> Vec<Message> {
         |outcome| Message::AppendEntriesReply(AppendEntriesReply { term: Term(4), round: 17, outcome });
     let read =
         |read_index| Message::ReadIndexReply(ReadIndexReply { term: Term(4), id: ReadId(5), read_index });
-    vec![
+    let mut samples = vec![
         Message::RequestVote(RequestVote {
             term: Term(u64::MAX),
             last_log_id: id(3, 7),
@@ -317,6 +318,25 @@ pub fn samples() -> Vec<Message> {
                 Err(WriteError::Stopped),
             ],
         }),
+    ];
+    samples.extend(samples_of_members());
+    samples
+}
+
+fn samples_of_members() -> Vec<Message> {
+    let change = MembershipChange::new().add_learner(NodeId(4), "d:4").promote(NodeId(3)).remove(NodeId(1));
+    let log_id = LogId::new(Term(4), LogIndex(13));
+    vec![
+        Message::Introduction(Introduction { address: "d:4".to_owned() }),
+        Message::ForwardChange(ForwardChange {
+            id: 1,
+            change: MembershipChange::new()
+                .add_learner(NodeId(4), "d:4")
+                .promote(NodeId(3))
+                .remove(NodeId(1)),
+        }),
+        Message::ForwardChangeReply(ForwardChangeReply { id: 1, result: Ok(log_id) }),
+        Message::ForwardChangeReply(ForwardChangeReply { id: 2, result: Err(ChangeError::UnderWay) }),
     ]
 }
 
