@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    net::TcpListener,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -49,7 +50,8 @@ struct Supervised {
 }
 
 impl Supervised {
-    fn start(base_port: u16) -> Supervised {
+    fn start() -> Supervised {
+        let base_port = free_base_port();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut supervisor = Command::new(PROGRAM)
             .args(["cluster", "--base-port", &base_port.to_string(), "--data"])
@@ -82,6 +84,13 @@ impl Drop for Supervised {
     }
 }
 
+/// A port that is free, and so are those ten and twenty above it, where the other two nodes listen.
+fn free_base_port() -> u16 {
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut candidates = std::iter::repeat_with(|| fastrand::u16(10_000..30_000));
+    candidates.find(|base| [0, 10, 20].iter().all(|step| is_free(base + step))).expect("ports are free")
+}
+
 fn signal(process: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status();
     assert!(status.expect("kill is there").success());
@@ -95,7 +104,7 @@ fn runs(process: u32) -> bool {
 
 #[test]
 fn the_supervisor_starts_again_what_dies_and_stops_all_in_order() {
-    let mut supervised = Supervised::start(26_100);
+    let mut supervised = Supervised::start();
     supervised.wait_for_line("leader");
     signal(supervised.processes[0], "KILL");
     assert!(supervised.wait_for_line("has ended").contains("node 1"));
@@ -112,7 +121,7 @@ fn the_supervisor_starts_again_what_dies_and_stops_all_in_order() {
 
 #[test]
 fn no_node_outlives_a_supervisor_that_is_killed() {
-    let mut supervised = Supervised::start(26_200);
+    let mut supervised = Supervised::start();
     supervised.wait_for_line("leader");
     supervised.supervisor.kill().expect("it is ours to kill");
     wait_until(Duration::from_secs(20), "the nodes to end", || {

@@ -5,6 +5,7 @@ mod basics;
 mod harness;
 mod leader_loss;
 mod lifecycle;
+mod membership;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_example-app");

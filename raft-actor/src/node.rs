@@ -16,6 +16,7 @@ use crate::{
     actors::{
         applier,
         consensus::Mail,
+        links::Acquaintances,
         reads::Read,
         waiter::{Outcome, Waiter},
     },
@@ -49,6 +50,7 @@ struct Shared<S: StateMachine> {
     group: GroupId,
     config: Config,
     runtime: SharedRuntime,
+    acquaintances: Arc<Acquaintances>,
     consensus: Addr<Mail<S>>,
     applier: Addr<applier::Mail<S>>,
     write_permits: Permits,
@@ -108,8 +110,8 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// Looks at the state with everything applied that was committed when the read began: a linearizable
-    /// read, on any node (thesis §6.4). `look` runs on the node's own thread: keep it short. If it panics, the
-    /// caller does, and the node goes on.
+    /// read, on any node (thesis §6.4). `look` runs on the node's own thread: keep it short. If it panics,
+    /// the caller does, and the node goes on.
     pub async fn read<R: Send + 'static>(
         &self,
         look: impl FnOnce(&S) -> R + Send + 'static,

@@ -16,7 +16,8 @@ use crate::{message::Envelope, types::NodeId};
 /// * Messages sent on one link arrive in the order sent, each once, until the link breaks; then some may be
 ///   lost, from some point on. The protocol copes with loss, so a transport never resends.
 /// * `send` may wait while the link is full; it must not wait for an answer from the peer's node. Dropping
-///   the future of a `send` breaks the link.
+///   the future of a `send` breaks the link. Where nothing moves any more it gives up with an error:
+///   progress decides, not the time that a large batch takes.
 /// * What arrives is handed to the receiving node's [`Inbox`] in order, in batches as large as have come.
 /// * A node of another cluster, or one that is not the node that was meant, is refused on connecting.
 #[async_trait]

@@ -20,8 +20,8 @@ use raft_actor::{
     state_machine::{StateMachine, StateMachineError},
     storage::{LogStorage, StorageError},
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
-    transport::Inbox,
-    types::{Entries, Entry, GroupId, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
+    transport::{Inbox, PeerLink, Transport, TransportError},
+    types::{Entries, Entry, GroupId, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
 };
 
 /// Adds up what it is given; zero makes it panic, and its flush may take a while.
@@ -84,6 +84,23 @@ impl LogStorage for HangingLog {
     }
 }
 
+/// Opens links that take what they are given and never let go.
+struct HangingTransport;
+
+#[async_trait]
+impl Transport for HangingTransport {
+    async fn connect(&self, _: NodeId, _: &str) -> Result<Box<dyn PeerLink>, TransportError> {
+        Ok(Box::new(HangingTransport))
+    }
+}
+
+#[async_trait]
+impl PeerLink for HangingTransport {
+    async fn send(&mut self, _: &mut Vec<Envelope>) -> Result<(), TransportError> {
+        std::future::pending().await
+    }
+}
+
 /// Keeps what the node says to node 2.
 #[derive(Clone, Default)]
 struct Ear(Arc<Mutex<Vec<Message>>>);
@@ -132,10 +149,14 @@ impl Scene {
     }
 
     async fn start(&self) -> Node<Sum> {
+        self.start_over(self.network.transport(NodeId(1))).await
+    }
+
+    async fn start_over(&self, transport: impl Transport) -> Node<Sum> {
         Node::builder(NodeId(1), Sum::default())
             .members([1, 2, 3].map(|number| (NodeId(number), Network::address(NodeId(number)))))
             .storage(self.log.clone())
-            .transport(self.network.transport(NodeId(1)))
+            .transport(transport)
             .runtime(self.runtime.clone())
             .start()
             .await
@@ -365,4 +386,79 @@ fn no_actor_is_left_when_a_node_has_stopped_for_good() {
         scene.wait(1000).await;
     });
     assert_eq!(simulator.tasks(), 0);
+}
+
+#[test]
+fn little_is_carried_into_a_link_that_hangs_and_the_node_still_ends() {
+    simulate(|runtime| async move {
+        let scene = Scene::new(runtime);
+        let node = scene.start_over(HangingTransport).await;
+        lead(&node, vec![], 1);
+        scene.wait(20).await;
+        let heartbeats = async {
+            for _ in 0..120 {
+                lead(&node, vec![], 1);
+                scene.wait(50).await;
+            }
+        };
+        let writes = (0..1000_u64).map(async |number| {
+            scene.wait(number).await;
+            node.write(1).await
+        });
+        let writes = futures_util::future::join_all(writes);
+        let (outcomes, ()) = futures_util::future::join(writes, heartbeats).await;
+        let unknown = outcomes.iter().filter(|outcome| **outcome == Err(WriteError::Unknown)).count();
+        let not_done =
+            outcomes.iter().filter(|outcome| matches!(outcome, Err(WriteError::NotLeader { .. }))).count();
+        assert_eq!(unknown + not_done, 1000);
+        assert!(unknown < 350, "{unknown} writes wait for a link that takes nothing");
+        let end = timeout(&scene.runtime, Duration::from_secs(5), node.shutdown()).await;
+        assert_eq!(end, Some(()), "a link that hangs holds nobody up");
+    });
+}
+
+#[test]
+fn reads_that_have_waited_for_a_leader_are_asked_together() {
+    simulate(|runtime| async move {
+        let scene = Scene::new(runtime);
+        let node = scene.start().await;
+        let reads = (0..200_u64).map(async |number| {
+            scene.wait(number).await;
+            node.read(|sum| sum.total).await
+        });
+        let leader = async {
+            scene.wait(250).await;
+            lead(&node, vec![], 1);
+            scene.wait(20).await;
+            let asked = scene.ear.read_ids();
+            assert!((1..20).contains(&asked.len()), "{} questions for 200 reads", asked.len());
+            for id in asked {
+                let read_index = Some(LogIndex(1));
+                say(&node, Message::ReadIndexReply(ReadIndexReply { term: Term(5), id, read_index }));
+            }
+        };
+        let (answers, ()) = futures_util::future::join(futures_util::future::join_all(reads), leader).await;
+        assert!(answers.iter().all(|answer| *answer == Ok(0)), "each of them is answered");
+        node.shutdown().await;
+    });
+}
+
+#[test]
+fn a_log_that_is_newer_than_its_term_and_vote_is_refused() {
+    simulate(|runtime| async move {
+        let scene = Scene::new(runtime);
+        let mut log = scene.log.clone();
+        let entries = vec![entry(5, 1, 1)].into();
+        let hard_state = Some(HardState { term: Term(3), voted_for: Some(NodeId(2)) });
+        let write = LogWrite { sequence: 1, hard_state, truncate_from: None, entries };
+        log.write(&[write]).await.expect("memory takes it");
+        let start = Node::builder(NodeId(1), Sum::default())
+            .members([(NodeId(1), Network::address(NodeId(1)))])
+            .storage(log)
+            .transport(scene.network.transport(NodeId(1)))
+            .runtime(scene.runtime.clone())
+            .start();
+        let error = start.await.expect_err("a vote may be missing").to_string();
+        assert!(error.contains("1@5") && error.contains("term 3"), "{error}");
+    });
 }

@@ -3,10 +3,18 @@
 mod composition;
 mod core;
 mod encounters;
+mod endurance;
 mod face;
 mod failures;
 mod members;
 mod network;
 mod runtime;
 mod simulation;
+mod starving;
 mod tidy;
+
+/// How many seeds a random test runs: as the environment variable `RAFT_ACTOR_SEEDS` says, or as many as are
+/// good for every day.
+fn seeds(every_day: u64) -> u64 {
+    std::env::var("RAFT_ACTOR_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(every_day)
+}

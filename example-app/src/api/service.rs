@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use raft_actor::{
     error::{ReadError, WriteError},
+    membership::{ChangeError, MembershipChange},
     status::Status,
     types::{ClusterId, NodeId},
 };
@@ -26,6 +27,12 @@ pub trait Service: Send + Sync + 'static {
 
     /// The sizes and the revision of this node's own store.
     async fn summary(&self) -> Result<Summary, ReadError>;
+
+    /// Changes the members; answers once that is sure to stay.
+    async fn change_members(&self, change: MembershipChange) -> Result<(), ChangeError>;
+
+    /// Has a learner be given a vote as soon as it has caught up. Does not wait for it.
+    fn promote_when_ready(&self, node: NodeId);
 
     /// What this node knows of itself and of its peers.
     async fn status(&self) -> Status;

@@ -1,7 +1,7 @@
 //! The applier: nothing else holds the state machine. It applies what is committed, in batches, and answers
 //! the clients that wait for it.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{
     consensus,
@@ -11,12 +11,18 @@ use super::{
 use crate::{
     error::WriteError,
     runtime::{
-        actor::{Actor, Context},
+        actor::{Actor, Context, yield_once},
         mailbox::Addr,
     },
     state_machine::StateMachine,
-    types::{Entries, Entry, LogId, Payload},
+    types::{Entries, Entry, LogId, Payload, Time},
 };
+
+/// How long it works before the other actors of its thread have their turn: a fraction of a heartbeat.
+const TURN_MAX: Duration = Duration::from_millis(5);
+
+/// The clock is read once in so many entries.
+const CLOCK_EVERY: usize = 16;
 
 /// The applier's mail.
 pub(crate) enum Mail<S: StateMachine> {
@@ -39,20 +45,26 @@ pub(crate) struct Applier<S: StateMachine> {
     consensus: Addr<consensus::Mail<S>>,
     /// Applied, not yet flushed by the state machine, so not yet answered.
     answers: Vec<(Waiter<S>, Outcome<S>)>,
+    /// Since when it has had the thread.
+    turn_began: Time,
 }
 
 impl<S: StateMachine> Applier<S> {
     pub(crate) fn new(state_machine: S, consensus: Addr<consensus::Mail<S>>) -> Applier<S> {
-        Applier { state_machine, consensus, answers: Vec::new() }
+        Applier { state_machine, consensus, answers: Vec::new(), turn_began: Time(0) }
     }
 
     async fn apply(
         &mut self,
         entries: Entries,
         mut waiters: VecDeque<(LogId, Waiter<S>)>,
+        context: &Context<Mail<S>>,
     ) -> Result<(), String> {
         let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
-        for entry in entries.iter() {
+        for (place, entry) in entries.iter().enumerate() {
+            if place % CLOCK_EVERY == 0 {
+                self.give_way(context).await;
+            }
             let output = self.apply_entry(entry)?;
             // A place in the log has one waiter at the most.
             if let Some((id, waiter)) = waiters.pop_front_if(|(id, _)| id.index <= entry.id.index) {
@@ -70,6 +82,15 @@ impl<S: StateMachine> Applier<S> {
         }
         self.consensus.send(consensus::Mail::Applied { index: last.index });
         Ok(())
+    }
+
+    /// Lets the other actors of the thread work where the state machine has kept it for long: a leader must
+    /// be heard while it applies.
+    async fn give_way(&mut self, context: &Context<Mail<S>>) {
+        if context.now().since(self.turn_began) >= TURN_MAX {
+            yield_once().await;
+            self.turn_began = context.now();
+        }
     }
 
     /// Applies one entry; only commands have an output.
@@ -90,10 +111,11 @@ impl<S: StateMachine> Actor for Applier<S> {
     type Message = Mail<S>;
 
     async fn handle(&mut self, batch: &mut Vec<Mail<S>>, context: &mut Context<Mail<S>>) {
+        self.turn_began = context.now();
         for mail in batch.drain(..) {
             match mail {
                 Mail::Apply { entries, waiters } => {
-                    if let Err(reason) = self.apply(entries, waiters).await {
+                    if let Err(reason) = self.apply(entries, waiters, context).await {
                         self.consensus
                             .send(consensus::Mail::Failed { reason: format!("state machine: {reason}") });
                         return context.stop();

@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 
 use super::{
     applier,
-    changes::{Asker, ChangeOutcome, Changes},
+    changes::{ChangeOutcome, Changes},
     election_timer,
-    links::Links,
+    links::{Acquaintances, Links},
     log_store,
     reads::{Read, Reads},
     replicator,
@@ -22,10 +22,8 @@ use crate::{
     core::{Effect, Effects, Input, LogReader, Raft},
     error::WriteError,
     lifecycle::{Ending, Phase},
-    membership::{ChangeError, MembershipChange},
-    message::{
-        Envelope, ForwardChange, ForwardChangeReply, ForwardWrites, ForwardWritesReply, Introduction, Message,
-    },
+    membership::MembershipChange,
+    message::{Envelope, ForwardWrites, ForwardWritesReply, Introduction, Message},
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
@@ -34,6 +32,11 @@ use crate::{
     status::Status,
     types::{Entries, LogIndex, NodeId, Role, Term, Time},
 };
+
+mod members;
+
+/// Where so many messages wait for the leader's link already, writes are not carried yet.
+const CARRY_QUEUE_MAX: usize = 256;
 
 /// The consensus actor's mail.
 pub(crate) enum Mail<S: StateMachine> {
@@ -85,6 +88,7 @@ pub(crate) struct Consensus<S: StateMachine> {
     config: Config,
     cast: Cast<S>,
     ending: Arc<Ending>,
+    acquaintances: Arc<Acquaintances>,
     writes: Writes<S>,
     reads: Reads<S>,
     changes: Changes,
@@ -97,6 +101,8 @@ pub(crate) struct Consensus<S: StateMachine> {
     phase: Phase,
     /// When the election timer will fire.
     armed: Option<Time>,
+    /// What has waited too long is looked for when the timer has fired, not in every turn.
+    expiry_due: bool,
     /// What this turn has to do: kept between turns for their memory only.
     inputs: Vec<Input>,
     arrived: Vec<Pending<S>>,
@@ -111,6 +117,7 @@ impl<S: StateMachine> Consensus<S> {
         config: Config,
         cast: Cast<S>,
         ending: Arc<Ending>,
+        acquaintances: Arc<Acquaintances>,
         run: u32,
     ) -> Consensus<S> {
         Consensus {
@@ -118,6 +125,7 @@ impl<S: StateMachine> Consensus<S> {
             config,
             cast,
             ending,
+            acquaintances,
             writes: Writes::new(run),
             reads: Reads::new(run),
             changes: Changes::new(run),
@@ -127,17 +135,12 @@ impl<S: StateMachine> Consensus<S> {
             leading: None,
             phase: Phase::Running,
             armed: None,
+            expiry_due: false,
             inputs: Vec::new(),
             arrived: Vec::new(),
             asking: Vec::new(),
             effects: Effects::new(),
         }
-    }
-
-    /// Has the node introduce itself by another address than its log's, until its members change.
-    pub(crate) fn with_address(mut self, address: Option<String>) -> Consensus<S> {
-        self.given_address = address;
-        self
     }
 
     fn sort(&mut self, mail: Mail<S>, now: Time, context: &mut Context<Mail<S>>) {
@@ -150,6 +153,7 @@ impl<S: StateMachine> Consensus<S> {
             Mail::Deliver(batch) => batch.into_iter().for_each(|envelope| self.receive(envelope, now)),
             Mail::DeadlineReached => {
                 self.armed = None;
+                self.expiry_due = true;
                 self.retry();
                 self.raft.silent_peers(now).into_iter().for_each(|peer| self.introduce_to(peer));
             }
@@ -226,55 +230,6 @@ impl<S: StateMachine> Consensus<S> {
         }
     }
 
-    /// Says where this node is reached, to one that may not have it in its log.
-    fn introduce_to(&mut self, peer: NodeId) {
-        let told = self.given_address.as_deref().or_else(|| self.raft.membership().address(self.raft.id()));
-        if let Some(address) = told.map(str::to_owned) {
-            self.cast.links.send(peer, Message::Introduction(Introduction { address }));
-        }
-    }
-
-    /// A change of members that a caller of this node wants: the leader makes it.
-    fn take_change(&mut self, change: MembershipChange, reply: oneshot::Sender<ChangeOutcome>, now: Time) {
-        let deadline = now.after(self.config.request_timeout);
-        let leader = self.raft.leader().filter(|leader| *leader != self.raft.id());
-        let id = self.changes.ask(Asker::Local(reply), deadline);
-        match leader.filter(|_| self.config.forward_writes) {
-            Some(leader) if self.unreachable.contains(&leader) || self.cast.links.to(leader).is_none() => {
-                self.change_settled(id, Err(ChangeError::NotLeader { leader: Some(leader) }));
-            }
-            Some(leader) => {
-                self.cast.links.send(leader, Message::ForwardChange(ForwardChange { id, change }));
-            }
-            None => self.inputs.push(Input::ChangeMembership { id, change }),
-        }
-    }
-
-    fn take_carried_change(&mut self, from: NodeId, forward: ForwardChange, now: Time) {
-        if self.changes.is_new(from, forward.id) {
-            let deadline = now.after(self.config.request_timeout);
-            let id = self.changes.ask(Asker::Remote { node: from, id: forward.id }, deadline);
-            self.inputs.push(Input::ChangeMembership { id, change: forward.change });
-        }
-    }
-
-    fn change_settled(&mut self, id: u64, result: ChangeOutcome) {
-        if let Some(asker) = self.changes.settled(id) {
-            self.answer_change(asker, result);
-        }
-    }
-
-    fn answer_change(&mut self, asker: Asker, result: ChangeOutcome) {
-        match asker {
-            // A caller that no longer waits is no error.
-            Asker::Local(reply) => drop(reply.send(result)),
-            Asker::Remote { node, id } => {
-                let reply = Message::ForwardChangeReply(ForwardChangeReply { id, result });
-                self.cast.links.send(node, reply);
-            }
-        }
-    }
-
     fn park(&mut self, forward: u64) {
         let leader = self.raft.leader();
         for write in self.writes.not_sent(forward) {
@@ -308,10 +263,10 @@ impl<S: StateMachine> Consensus<S> {
         if !served.is_empty() {
             self.cast.applier.send(applier::Mail::Read(served));
         }
-        self.writes.expire(now, self.raft.leader());
-        self.reads.expire(now, self.raft.leader());
-        for asker in self.changes.expired(now) {
-            self.answer_change(asker, Err(ChangeError::Unknown));
+        if std::mem::take(&mut self.expiry_due) {
+            self.writes.expire(now, self.raft.leader());
+            self.reads.expire(now, self.raft.leader());
+            self.expire_changes(now);
         }
     }
 
@@ -343,6 +298,8 @@ impl<S: StateMachine> Consensus<S> {
         }
         let way = leader.filter(|leader| !self.unreachable.contains(leader));
         let way = way.and_then(|leader| Some((leader, self.cast.links.to(leader)?.clone())));
+        // A link that takes nothing gets no more: what waits here has a deadline, what waits there has none.
+        let way = way.filter(|(_, replicator)| replicator.len() < CARRY_QUEUE_MAX);
         let (local, remote): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| matches!(write.waiter, Waiter::Local { .. }));
         // A write is carried once: the node that it came from knows where to carry it next.
@@ -382,15 +339,7 @@ impl<S: StateMachine> Consensus<S> {
             Effect::RoleChanged { role, term, leader } => self.role_changed(role, term, leader),
             Effect::MembershipChanged { id, log_id } => self.change_settled(id, Ok(log_id)),
             Effect::MembershipRefused { id, reason } => self.change_settled(id, Err(reason)),
-            Effect::PeersChanged { peers } => {
-                let (membership, log_id) = (self.raft.membership(), self.raft.membership_log_id());
-                let (voters, outgoing, learners) =
-                    (membership.voters(), membership.outgoing(), membership.learners());
-                tracing::info!(node = %self.raft.id(), %log_id, ?voters, ?outgoing, ?learners, "members");
-                self.given_address = None;
-                self.unreachable.retain(|peer| peers.contains_key(peer));
-                self.cast.links.follow(&peers);
-            }
+            Effect::PeersChanged { peers } => self.follow_peers(&peers),
             Effect::TransferEnded { succeeded } => {
                 for reply in self.transfers.drain(..) {
                     let _ = reply.send(succeeded);
@@ -414,6 +363,7 @@ impl<S: StateMachine> Consensus<S> {
             self.writes.leadership_lost();
             self.leading = leading;
         }
+        self.tell_acquaintances();
         self.retry();
     }
 

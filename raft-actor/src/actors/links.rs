@@ -4,7 +4,10 @@
 //! A node that is new, or far behind, is asked by others that its own log does not know. They introduce
 //! themselves; a link to one of them is opened when there is something to answer.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
 
 use super::replicator;
 use crate::{message::Message, runtime::mailbox::Addr, types::NodeId};
@@ -95,5 +98,23 @@ impl Drop for Links {
         for link in self.open.values() {
             link.replicator.send(replicator::Mail::Stop);
         }
+    }
+}
+
+/// Who is expected to talk to this node; none where anybody may.
+///
+/// A node that has a leader hears of new members from it, so whoever else comes is a stranger. One that has
+/// none may have slept while the members changed, or is new, and listens to all.
+#[derive(Default)]
+pub(crate) struct Acquaintances(Mutex<Option<BTreeSet<NodeId>>>);
+
+impl Acquaintances {
+    pub(crate) fn set(&self, expected: Option<BTreeSet<NodeId>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = expected;
+    }
+
+    pub(crate) fn expects(&self, node: NodeId) -> bool {
+        let expected = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.as_ref().is_none_or(|expected| expected.contains(&node))
     }
 }

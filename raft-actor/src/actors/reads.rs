@@ -1,7 +1,7 @@
 //! Reads under way on this node: waiting for a read index, for the state machine to get there, or for a
 //! leader.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     error::ReadError,
@@ -10,6 +10,9 @@ use crate::{
     state_machine::StateMachine,
     types::{LogIndex, NodeId, Time},
 };
+
+/// How much earlier than its own time a read may be given up along with those it waits with.
+const PARK_TOGETHER: Duration = Duration::from_millis(20);
 
 /// What a read does with the state, or with the reason why it may not see it.
 pub(crate) type Answer<S> = Box<dyn FnOnce(Result<&S, ReadError>) + Send>;
@@ -77,8 +80,17 @@ impl<S: StateMachine> Reads<S> {
 
     /// These got none; they wait for a leader that will give them one.
     pub(crate) fn failed(&mut self, ids: &[ReadId]) {
-        let batches = ids.iter().filter_map(|id| self.asked.remove(id));
-        self.parked.extend(batches);
+        for batch in ids.iter().filter_map(|id| self.asked.remove(id)) {
+            match self.parked.last_mut() {
+                // Those that came at about the same time are asked again as one question.
+                Some(last)
+                    if (last.deadline..=last.deadline.after(PARK_TOGETHER)).contains(&batch.deadline) =>
+                {
+                    last.reads.extend(batch.reads);
+                }
+                _ => self.parked.push(batch),
+            }
+        }
     }
 
     /// Asks anew for those that waited for a leader.

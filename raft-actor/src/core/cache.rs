@@ -14,18 +14,16 @@ pub(super) struct Cache {
 
 #[derive(Clone, Debug)]
 struct Chunk {
+    /// The first entry's, kept here so that a search does not have to look into every chunk's memory.
+    first: LogIndex,
     entries: Entries,
     /// [`Entries::size_bytes`], counted once.
     bytes: u64,
 }
 
 impl Chunk {
-    fn first(&self) -> LogIndex {
-        self.entries[0].id.index
-    }
-
     fn last(&self) -> LogIndex {
-        self.entries[self.entries.len() - 1].id.index
+        LogIndex(self.first.0 + self.entries.len() as u64 - 1)
     }
 
     /// From `offset` on, at most `count_max` entries and `bytes_max` bytes, at least one entry; and its
@@ -51,17 +49,15 @@ impl Chunk {
 impl Cache {
     /// The oldest index that is still here.
     pub(super) fn first(&self) -> Option<LogIndex> {
-        self.chunks.front().map(Chunk::first)
+        self.chunks.front().map(|chunk| chunk.first)
     }
 
     /// Adds entries that come right after the last.
     pub(super) fn push(&mut self, entries: Entries) {
-        if entries.is_empty() {
-            return;
-        }
+        let Some(first) = entries.first().map(|entry| entry.id.index) else { return };
         let bytes = entries.size_bytes();
         self.bytes += bytes;
-        self.chunks.push_back(Chunk { entries, bytes });
+        self.chunks.push_back(Chunk { first, entries, bytes });
     }
 
     /// Forgets `from` and all after it.
@@ -73,8 +69,8 @@ impl Cache {
                 self.chunks.push_back(chunk);
                 return;
             }
-            if chunk.first() < from {
-                let kept = (from.0 - chunk.first().0) as usize;
+            if chunk.first < from {
+                let kept = (from.0 - chunk.first.0) as usize;
                 self.push(chunk.entries.slice(0, kept));
                 return;
             }
@@ -90,6 +86,16 @@ impl Cache {
         }
     }
 
+    /// The number of the chunk that holds `index`, or would if it were here.
+    fn place_of(&self, index: LogIndex) -> Option<usize> {
+        // Nearly every reader wants the newest few, and there may be a million chunks.
+        let newest = self.chunks.iter().rev().take(4).position(|chunk| chunk.first <= index);
+        match newest {
+            Some(back) => Some(self.chunks.len() - 1 - back),
+            None => self.chunks.partition_point(|chunk| chunk.first <= index).checked_sub(1),
+        }
+    }
+
     /// Entries from `first` to at most `last`, at least one, within the limits; and their bytes. `None` where
     /// `first` is not here.
     pub(super) fn slice(
@@ -102,14 +108,14 @@ impl Cache {
         if first > last {
             return None;
         }
-        let place = self.chunks.partition_point(|chunk| chunk.first() <= first).checked_sub(1)?;
+        let place = self.place_of(first)?;
         let chunk = &self.chunks[place];
         if first > chunk.last() {
             return None;
         }
         let half = count_max / 2;
         let count_max = count_max.min(last.0 - first.0 + 1) as usize;
-        let (head, head_bytes) = chunk.part((first.0 - chunk.first().0) as usize, count_max, bytes_max);
+        let (head, head_bytes) = chunk.part((first.0 - chunk.first.0) as usize, count_max, bytes_max);
         let ends_inside = head[head.len() - 1].id.index < chunk.last();
         let is_enough =
             head.len() == count_max || head.len() as u64 >= half.max(1) || head_bytes >= bytes_max / 2;

@@ -249,7 +249,8 @@ impl Log {
             && entries.windows(2).all(|pair| pair[0].id.index.next() == pair[1].id.index)
     }
 
-    /// Keeps at most `bytes_max` of entries in memory, but all that is not flushed: the rest can be read back.
+    /// Keeps at most `bytes_max` of entries in memory, but all that is not flushed: the rest can be read
+    /// back.
     pub(super) fn evict(&mut self, bytes_max: u64) {
         self.cache.evict(bytes_max, self.flushed);
     }

@@ -8,7 +8,7 @@ use crate::{
         applier::{self, Applier},
         consensus::{Cast, Consensus, Mail},
         election_timer::{self, ElectionTimer},
-        links::{Links, StartReplicator},
+        links::{Acquaintances, Links, StartReplicator},
         log_store::{self, LogStore},
         replicator::{Replicator, Route},
     },
@@ -24,7 +24,7 @@ use crate::{
         permits::Permits,
     },
     state_machine::StateMachine,
-    storage::LogStorage,
+    storage::{LogStorage, StorageError},
     transport::Transport,
     types::{Entry, GroupId, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
 };
@@ -126,6 +126,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             None => default_runtime()?,
         };
         let mut state = storage.recover().await?;
+        refuse_a_forgotten_vote(&state)?;
         if state.is_new() && !self.joins {
             // Made before the wait: a future that borrows the builder while it waits could not change
             // threads.
@@ -198,7 +199,9 @@ impl<S: StateMachine> NodeBuilder<S> {
         let apply = Applier::new(self.state_machine, consensus.clone());
         watch.start_counted(runtime, place, "applier", &applier, apply);
         let run = runtime.random() as u32;
-        let actor = Consensus::new(raft, self.config.clone(), cast, ending.clone(), run);
+        let acquaintances = Arc::new(Acquaintances::default());
+        let (config, known) = (self.config.clone(), acquaintances.clone());
+        let actor = Consensus::new(raft, config, cast, ending.clone(), known, run);
         let actor = actor.with_address(own_address);
         let presence = Presence::new(&ending);
         let last = LastWord { presence, log_store, applier: applier.clone(), timer };
@@ -211,6 +214,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             group: self.group,
             config: self.config,
             runtime: runtime.clone(),
+            acquaintances,
             consensus,
             applier,
             write_permits: writes,
@@ -252,6 +256,19 @@ impl<S: StateMachine> NodeBuilder<S> {
             mailbox
         })
     }
+}
+
+/// A term is on the disk before its first entry is. Where it is older, it is not the one that was there, and
+/// the node could vote a second time in the terms between.
+fn refuse_a_forgotten_vote(state: &LogState) -> Result<(), StorageError> {
+    let (term, last) = (state.hard_state.term, state.last);
+    if last.term <= term {
+        return Ok(());
+    }
+    Err(StorageError::Refused(format!(
+        "the log ends at {last}, but the vote beside it is of term {term}; \
+         restore the whole storage, never a part of it"
+    )))
 }
 
 #[cfg(feature = "actix")]

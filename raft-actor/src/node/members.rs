@@ -17,6 +17,13 @@ impl<S: StateMachine> Node<S> {
         self.status().await.membership
     }
 
+    /// Whether `peer` is expected to talk to this node: for the door where peers' links arrive. A node that
+    /// knows its leader hears of new members from it, and expects nobody else; one that knows none is new, or
+    /// may have slept while the members changed, and expects anybody.
+    pub fn expects(&self, peer: NodeId) -> bool {
+        self.0.acquaintances.expects(peer)
+    }
+
     /// Changes the members, any number of them at once, and returns when that is committed, with the entry
     /// that the new members come from. Any node takes it, and carries it to the leader.
     ///
@@ -48,6 +55,11 @@ impl<S: StateMachine> Node<S> {
         let address = address.into();
         let change = MembershipChange::new().add_learner(node, address);
         self.change_when_ready(&change).await?;
+        self.promote_when_ready(node).await
+    }
+
+    /// Gives a learner a vote as soon as it has caught up. Waits as [`Node::add_voter`] does.
+    pub async fn promote_when_ready(&self, node: NodeId) -> Result<LogId, ChangeError> {
         self.change_when_ready(&MembershipChange::new().promote(node)).await
     }
 
@@ -63,7 +75,7 @@ impl<S: StateMachine> Node<S> {
                     | ChangeError::NotLeader { .. }
                     | ChangeError::Unknown,
                 ) if !self.0.consensus.is_closed() => {
-                    sleep(&*self.0.runtime, self.0.config.heartbeat_interval).await;
+                    sleep(&*self.0.runtime, self.0.config.election_timeout_min).await;
                 }
                 settled => return settled,
             }

@@ -14,7 +14,7 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use super::{Place, SharedRuntime, Timer, mailbox::Addr};
+use super::{Place, SharedRuntime, mailbox::Addr};
 use crate::types::Time;
 
 /// A worker with a mailbox and a state that nobody else touches.
@@ -142,7 +142,17 @@ async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
                 timer.reset(at);
             }
         }
-        poll_fn(|task| wait(&mailbox, &mut *timer, armed.is_some(), &mut worked, task)).await;
+        poll_fn(|task| {
+            // Where it is not held back, mail is taken as soon as it is seen: one lock a turn instead of two.
+            let mail = if worked || coalesce {
+                mailbox.poll_ready(task)
+            } else {
+                mailbox.poll_take(&mut batch, task)
+            };
+            let ready = mail.is_ready() || (armed.is_some() && timer.poll(task).is_ready());
+            wait(ready, &mut worked, task)
+        })
+        .await;
         // The clock is asked, not the timer: a full mailbox must not hide that the time has come.
         if context.deadline.is_some_and(|deadline| context.now() >= deadline) {
             context.deadline = None;
@@ -155,7 +165,9 @@ async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
         if coalesce {
             yield_once().await;
         }
-        mailbox.take(&mut batch);
+        if batch.is_empty() {
+            mailbox.take(&mut batch);
+        }
         if !batch.is_empty() {
             actor.handle(&mut batch, &mut context).await;
             batch.clear();
@@ -165,14 +177,7 @@ async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
 }
 
 /// Ready when there is mail or the time has come; but not at once after work, so that others have their turn.
-fn wait<M>(
-    mailbox: &Addr<M>,
-    timer: &mut dyn Timer,
-    armed: bool,
-    worked: &mut bool,
-    task: &mut TaskContext<'_>,
-) -> Poll<()> {
-    let ready = mailbox.poll_ready(task).is_ready() || (armed && timer.poll(task).is_ready());
+fn wait(ready: bool, worked: &mut bool, task: &mut TaskContext<'_>) -> Poll<()> {
     if !ready {
         *worked = false;
         return Poll::Pending;

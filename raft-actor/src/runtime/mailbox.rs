@@ -86,18 +86,18 @@ impl<M> Addr<M> {
 
     /// Moves what waits into `batch`, up to [`BATCH_MAX`] messages in all.
     pub(super) fn take(&self, batch: &mut Vec<M>) {
+        take_all(self.lock(), batch);
+    }
+
+    /// Ready with what waits, as [`Addr::take`] gives it, when anything does.
+    pub(super) fn poll_take(&self, batch: &mut Vec<M>, context: &mut Context<'_>) -> Poll<()> {
         let mut queue = self.lock();
-        let waiting = queue.messages.len();
-        if batch.is_empty() && waiting <= BATCH_MAX {
-            // The queue and the batch trade places: no message is moved, and senders are not held up.
-            let empty = VecDeque::from(std::mem::take(batch));
-            let messages = std::mem::replace(&mut queue.messages, empty);
-            drop(queue);
-            *batch = Vec::from(messages);
-        } else {
-            let room = BATCH_MAX.saturating_sub(batch.len()).min(waiting);
-            batch.extend(queue.messages.drain(..room));
+        if queue.messages.is_empty() {
+            queue.remember(context);
+            return Poll::Pending;
         }
+        take_all(queue, batch);
+        Poll::Ready(())
     }
 
     /// Ready when anything waits.
@@ -106,10 +106,7 @@ impl<M> Addr<M> {
         if !queue.messages.is_empty() {
             return Poll::Ready(());
         }
-        match &mut queue.reader {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
-        }
+        queue.remember(context);
         Poll::Pending
     }
 
@@ -128,6 +125,30 @@ impl<M> Addr<M> {
     fn lock(&self) -> MutexGuard<'_, Queue<M>> {
         // No code of others runs under this lock, so a poisoned one is still whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<M> Queue<M> {
+    /// The reader is to be woken by the next message.
+    fn remember(&mut self, context: &mut Context<'_>) {
+        match &mut self.reader {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+    }
+}
+
+fn take_all<M>(mut queue: MutexGuard<'_, Queue<M>>, batch: &mut Vec<M>) {
+    let waiting = queue.messages.len();
+    if batch.is_empty() && waiting <= BATCH_MAX {
+        // The queue and the batch trade places: no message is moved, and senders are not held up.
+        let empty = VecDeque::from(std::mem::take(batch));
+        let messages = std::mem::replace(&mut queue.messages, empty);
+        drop(queue);
+        *batch = Vec::from(messages);
+    } else {
+        let room = BATCH_MAX.saturating_sub(batch.len()).min(waiting);
+        batch.extend(queue.messages.drain(..room));
     }
 }
 

@@ -41,7 +41,7 @@ fn a_leader_that_is_removed_does_not_count_itself_and_then_steps_down() {
 fn the_last_step_needs_a_majority_of_the_new_voters_without_the_leader_that_leaves() {
     let joint = voters(3).changed_by(&change().remove(NodeId(1))).expect("valid").joint_with(&voters(3));
     let entry = |index, membership| Entry::new(id(1, index), Payload::Membership(membership));
-    let entries = vec![entry(1, joint.clone()), entry(2, joint.leave_joint())];
+    let entries = [entry(1, joint.clone()), entry(2, joint.leave_joint())];
     let state = LogState::of(HardState { term: Term(1), voted_for: None }, entries[..1].to_vec());
     let mut one = One::recover(voters(3), state, Config::default());
     one.win();

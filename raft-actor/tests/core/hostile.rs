@@ -1,9 +1,9 @@
 //! What a peer may say, it will: any message, at any time, with any number in it. A core that hears such
 //! peers goes on, and keeps what it must never forget.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use raft_actor::{
     config::Config,
     core::{Effect, Input, LogReader},
@@ -110,6 +110,14 @@ enum Event {
     Mail(u64, Message),
     /// The same, answering in the node's own term: what an honest peer's late or odd answer looks like.
     MailOfNow(u64, Message),
+    /// What a leader of this or a later term could send: entries that follow on the node's own log, so far
+    /// back.
+    Fitting {
+        later: u64,
+        back: u64,
+        count: u64,
+        uncommitted: u64,
+    },
     Flush,
     Wait(u64),
     Win,
@@ -120,6 +128,9 @@ fn event() -> BoxedStrategy<Event> {
     prop_oneof![
         6 => (0_u64..6, message()).prop_map(|(from, message)| Event::Mail(from, message)),
         6 => (2_u64..4, message()).prop_map(|(from, message)| Event::MailOfNow(from, message)),
+        4 => (0_u64..2, 0_u64..3, 0_u64..4, 0_u64..4).prop_map(|(later, back, count, uncommitted)| {
+            Event::Fitting { later, back, count, uncommitted }
+        }),
         6 => Just(Event::Flush),
         2 => (0_u64..700).prop_map(Event::Wait),
         2 => Just(Event::Win),
@@ -153,6 +164,7 @@ struct Target {
     /// The log as it will be.
     log: Disk,
     applied: u64,
+    truncations: u64,
 }
 
 impl Target {
@@ -163,7 +175,7 @@ impl Target {
         state.tail = state.tail.slice(skipped, state.tail.len());
         let disk = Disk { hard_state, entries: log(terms) };
         let one = One::recover(voters(3), state, config);
-        Target { one, log: disk.clone(), disk, writes: Vec::new(), applied: 0 }
+        Target { one, log: disk.clone(), disk, writes: Vec::new(), applied: 0, truncations: 0 }
     }
 
     /// The one panic that is meant: a leader that contradicts what is committed.
@@ -207,6 +219,7 @@ impl Target {
     fn carry_out(&mut self, effect: Effect, inputs: &mut Vec<Input>) {
         match effect {
             Effect::Write(write) => {
+                self.truncations += u64::from(write.truncate_from.is_some());
                 apply_write(&mut self.log, &write);
                 self.writes.push(write);
             }
@@ -267,12 +280,33 @@ impl Target {
         }
     }
 
+    fn fitting(&self, later: u64, back: u64, count: u64, uncommitted: u64) -> Message {
+        let raft = &self.one.raft;
+        let term = Term(raft.term().0.saturating_add(later));
+        let index = LogIndex(raft.last_log_id().index.0.saturating_sub(back));
+        let before = raft.term_at(index).unwrap_or_default();
+        let entries = (1..=count).map(|offset| {
+            Entry::new(LogId::new(term, LogIndex(index.0 + offset)), Payload::Command("fits".into()))
+        });
+        Message::AppendEntries(AppendEntries {
+            term,
+            prev_log_id: LogId::new(before, index),
+            entries: entries.collect::<Vec<_>>().into(),
+            leader_commit: LogIndex((index.0 + count).saturating_sub(uncommitted)),
+            round: 0,
+        })
+    }
+
     fn meet(&mut self, event: Event) -> bool {
         match event {
             Event::Mail(from, message) => self.input(Input::Receive { from: NodeId(from), message }),
             Event::MailOfNow(from, mut message) => {
                 set_term(&mut message, self.one.raft.term());
                 self.input(Input::Receive { from: NodeId(from), message })
+            }
+            Event::Fitting { later, back, count, uncommitted } => {
+                let message = self.fitting(later, back, count, uncommitted);
+                self.input(Input::Receive { from: NodeId(2), message })
             }
             Event::Flush => {
                 self.flush();
@@ -302,15 +336,27 @@ fn apply_write(disk: &mut Disk, write: &LogWrite) {
     }
 }
 
-proptest! {
-    #[test]
-    fn no_messages_whatever_make_a_core_panic_or_forget(
-        terms in proptest::collection::vec(1_u64..4, 0..8),
-        tail_max in 0_usize..10,
-        small in any::<bool>(),
-        events in proptest::collection::vec(event(), 1..60),
-    ) {
-        let mut terms = terms;
+/// What has really happened under fire.
+#[derive(Debug, Default)]
+struct Counts {
+    leaders: Cell<u64>,
+    commits: Cell<u64>,
+    truncations: Cell<u64>,
+}
+
+fn count(cell: &Cell<u64>, more: u64) {
+    cell.set(cell.get() + more);
+}
+
+#[test]
+fn no_messages_whatever_make_a_core_panic_or_forget() {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let mut runner = TestRunner::new(config);
+    let terms = proptest::collection::vec(1_u64..4, 0..8);
+    let events = proptest::collection::vec(event(), 1..60);
+    let counts = Counts::default();
+    let outcome = runner.run(&(terms, 0_usize..10, any::<bool>(), events), |given| {
+        let (mut terms, tail_max, small, events) = given;
         terms.sort_unstable();
         let mut config = Config::default();
         if small {
@@ -321,15 +367,23 @@ proptest! {
         let mut target = Target::new(&terms, config, tail_max);
         for event in events {
             target.meet(event);
+            count(&counts.leaders, u64::from(target.one.raft.role() == Role::Leader));
         }
-        // What is left of it still works: it can be elected, and commits.
+        count(&counts.commits, target.applied);
+        count(&counts.truncations, target.truncations);
+        // What is left of it still works: it can be elected.
         if target.one.raft.term().0 < u64::MAX - 4 && target.one.raft.membership() == &voters(3) {
             target.one.now = target.one.now.after(Duration::from_secs(2));
             target.input(Input::Tick);
             target.win();
             prop_assert_eq!(target.one.raft.role(), Role::Leader);
         }
-    }
+        Ok(())
+    });
+    outcome.expect("any messages are borne");
+    println!("{counts:?}");
+    let least = [&counts.leaders, &counts.commits, &counts.truncations].map(Cell::get).into_iter().min();
+    assert!(least > Some(50), "too little has happened to mean anything: {counts:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The wire rules, each a sentence, against a single copy in memory.
 
 mod answers;
+mod members;
 mod refusals;
 
 use std::{
@@ -12,6 +13,7 @@ use actix_web::{App, http::StatusCode, test, web};
 use async_trait::async_trait;
 use raft_actor::{
     error::{ReadError, WriteError},
+    membership::{ChangeError, MembershipChange},
     status::Status,
     types::{ClusterId, NodeId},
 };
@@ -29,6 +31,10 @@ struct Single {
     kv: Mutex<Kv>,
     write_error: Option<WriteError>,
     read_error: Option<ReadError>,
+    change_error: Option<ChangeError>,
+    /// The changes of members that it was asked for.
+    changes: Mutex<Vec<MembershipChange>>,
+    promoted: Mutex<Vec<NodeId>>,
 }
 
 impl Single {
@@ -55,6 +61,17 @@ impl Service for Single {
 
     async fn summary(&self) -> Result<Summary, ReadError> {
         Ok(self.with(|kv| kv.summary()))
+    }
+
+    async fn change_members(&self, change: MembershipChange) -> Result<(), ChangeError> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.push(change);
+        self.change_error.clone().map_or(Ok(()), Err)
+    }
+
+    fn promote_when_ready(&self, node: NodeId) {
+        let mut promoted = self.promoted.lock().unwrap_or_else(PoisonError::into_inner);
+        promoted.push(node);
     }
 
     async fn status(&self) -> Status {

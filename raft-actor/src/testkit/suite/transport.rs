@@ -328,13 +328,7 @@ fn samples_of_members() -> Vec<Message> {
     let log_id = LogId::new(Term(4), LogIndex(13));
     vec![
         Message::Introduction(Introduction { address: "d:4".to_owned() }),
-        Message::ForwardChange(ForwardChange {
-            id: 1,
-            change: MembershipChange::new()
-                .add_learner(NodeId(4), "d:4")
-                .promote(NodeId(3))
-                .remove(NodeId(1)),
-        }),
+        Message::ForwardChange(ForwardChange { id: 1, change }),
         Message::ForwardChangeReply(ForwardChangeReply { id: 1, result: Ok(log_id) }),
         Message::ForwardChangeReply(ForwardChangeReply { id: 2, result: Err(ChangeError::UnderWay) }),
     ]
