@@ -197,6 +197,10 @@ impl Raft {
         if is_news {
             let reconfiguration = &mut self.reconfiguration;
             let (_, before) = mem::replace(&mut reconfiguration.followed, (Some(log_id), membership.clone()));
+            if let State::Leader(leadership) = &mut self.state {
+                // One that left and is back may have lost its disk: what it had before counts for nothing.
+                leadership.peers.retain(|node, _| before.contains(*node) || !membership.contains(*node));
+            }
             for (node, address) in before.addresses() {
                 let departing = Departing { address: address.clone(), until: None };
                 reconfiguration.departing.insert(*node, departing);

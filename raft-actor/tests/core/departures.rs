@@ -171,6 +171,26 @@ fn a_node_that_was_removed_unheard_raises_nobodys_term() {
 }
 
 #[test]
+fn one_that_lost_its_disk_and_is_added_anew_is_not_taken_for_what_it_was() {
+    let mut cluster = with_learners(3, &[4]);
+    cluster.crash(4);
+    cluster.change(1, 1, change().remove(NodeId(4)));
+    cluster.settle();
+    assert!(cluster.raft(1).peers().contains_key(&NodeId(4)), "it is not forgotten yet");
+    cluster.change(1, 2, change().add_learner(NodeId(4), "node-4"));
+    cluster.settle();
+    cluster.change(1, 3, change().promote(NodeId(4)));
+    assert_eq!(answer(&mut cluster, 1, 3), Some(Err(ChangeError::Silent { node: NodeId(4) })));
+    assert_eq!(cluster.raft(1).status(cluster.now).peers[&NodeId(4)].match_index, LogIndex(0));
+    cluster.join(4);
+    cluster.pass(Duration::from_millis(200));
+    cluster.change(1, 4, change().promote(NodeId(4)));
+    cluster.settle();
+    cluster.pass(Duration::from_millis(200));
+    assert_settled(&cluster, &[1, 2, 3, 4]);
+}
+
+#[test]
 fn a_node_that_knows_that_it_has_left_does_not_campaign_and_is_dropped_in_time() {
     let mut cluster = with_learners(3, &[]);
     cluster.change(1, 1, change().remove(NodeId(3)));
