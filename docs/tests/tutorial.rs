@@ -1,5 +1,6 @@
 //! The programs of the tutorial: chapter by chapter, each a test that runs.
 
+mod members;
 mod on_disk;
 mod one_node;
 mod over_http;
