@@ -180,21 +180,26 @@ impl Scene {
 }
 
 fn say(node: &Node<Sum>, message: Message) {
-    node.inbox().deliver(vec![Envelope { group: GroupId(0), from: NodeId(2), to: NodeId(1), message }]);
+    say_as(NodeId(2), node, message);
+}
+
+fn say_as(from: NodeId, node: &Node<Sum>, message: Message) {
+    node.inbox().deliver(vec![Envelope { group: GroupId(0), from, to: NodeId(1), message }]);
 }
 
 /// Node 2 leads term 5, and has committed this entry after the first.
 fn lead(node: &Node<Sum>, entries: Vec<Entry>, commit: u64) {
-    say(
-        node,
-        Message::AppendEntries(AppendEntries {
-            term: Term(5),
-            prev_log_id: LogId::new(Term(1), LogIndex(1)),
-            entries: entries.into(),
-            leader_commit: LogIndex(commit),
-            round: 0,
-        }),
-    );
+    say(node, Message::AppendEntries(append(Term(5), entries, commit)));
+}
+
+fn append(term: Term, entries: Vec<Entry>, commit: u64) -> AppendEntries {
+    AppendEntries {
+        term,
+        prev_log_id: LogId::new(Term(1), LogIndex(1)),
+        entries: entries.into(),
+        leader_commit: LogIndex(commit),
+        round: 0,
+    }
 }
 
 fn entry(term: u64, index: u64, value: u8) -> Entry {
@@ -266,6 +271,25 @@ fn a_write_that_could_not_leave_is_carried_once_there_is_a_way() {
         };
         let (outcome, ()) = futures_util::future::join(write, others).await;
         assert_eq!(outcome, Ok(7));
+        node.shutdown().await;
+    });
+}
+
+#[test]
+fn a_write_carried_to_a_leader_that_is_gone_is_told_unknown_as_soon_as_another_leads() {
+    simulate(|runtime| async move {
+        let scene = Scene::new(runtime);
+        let node = scene.start().await;
+        lead(&node, vec![], 1);
+        scene.wait(50).await;
+        let write = timeout(&scene.runtime, Duration::from_secs(1), node.write(7));
+        let others = async {
+            scene.wait(50).await;
+            assert_eq!(scene.ear.carried().len(), 1, "it was carried to node 2, who never answers");
+            say_as(NodeId(3), &node, Message::AppendEntries(append(Term(6), vec![], 1)));
+        };
+        let (outcome, ()) = futures_util::future::join(write, others).await;
+        assert_eq!(outcome, Some(Err(WriteError::Unknown)), "long before its time-out");
         node.shutdown().await;
     });
 }

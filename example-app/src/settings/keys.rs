@@ -101,11 +101,15 @@ pub const KEYS: &[Key] = &[
     ),
     key("append_entries_max", "4096", "Entries in one AppendEntries. At least 1."),
     key("append_bytes_max", "1048576", "Bytes of entries in one AppendEntries; one entry always goes."),
-    key("inflight_max", "256", "AppendEntries on their way to one peer, unanswered. At least 1."),
+    key(
+        "inflight_max",
+        "256",
+        "AppendEntries unanswered by one peer, and runs of entries not applied yet. At least 1.",
+    ),
     key(
         "inflight_bytes_max",
         "16777216",
-        "Bytes of entries on their way to one peer, unanswered. At least append_bytes_max.",
+        "Bytes of entries unanswered by one peer, or not applied yet. At least append_bytes_max.",
     ),
     key(
         "cache_bytes_max",

@@ -306,7 +306,7 @@ impl<S: StateMachine> Consensus<S> {
         remote.into_iter().for_each(|write| self.writes.park(write, leader));
         match way {
             Some((leader, replicator)) => {
-                for message in self.writes.forward(leader, local) {
+                for message in self.writes.forward((leader, self.raft.term()), local) {
                     replicator.send(replicator::Mail::Send(Message::ForwardWrites(message)));
                 }
             }
@@ -364,6 +364,9 @@ impl<S: StateMachine> Consensus<S> {
             self.leading = leading;
         }
         self.tell_acquaintances();
+        if leader.is_some() {
+            self.writes.new_leader(term);
+        }
         self.retry();
     }
 

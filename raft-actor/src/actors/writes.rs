@@ -10,7 +10,7 @@ use crate::{
     message::{ForwardWrites, ForwardWritesReply},
     runtime::permits::Permit,
     state_machine::StateMachine,
-    types::{LogId, LogIndex, NodeId, Time},
+    types::{LogId, LogIndex, NodeId, Term, Time},
 };
 
 /// The bytes of commands that are carried to the leader in one message, about.
@@ -30,6 +30,8 @@ pub(crate) struct Pending<S: StateMachine> {
 /// Writes carried to the leader in one message.
 struct Forwarded<S: StateMachine> {
     to: NodeId,
+    /// The term that the leader led.
+    term: Term,
     deadline: Time,
     writes: Vec<Pending<S>>,
 }
@@ -138,7 +140,11 @@ impl<S: StateMachine> Writes<S> {
     }
 
     /// Puts writes of this node's clients into messages for the leader, and remembers them until the answer.
-    pub(crate) fn forward(&mut self, to: NodeId, writes: Vec<Pending<S>>) -> Vec<ForwardWrites> {
+    pub(crate) fn forward(
+        &mut self,
+        (to, term): (NodeId, Term),
+        writes: Vec<Pending<S>>,
+    ) -> Vec<ForwardWrites> {
         let mut messages = Vec::new();
         let mut writes = writes.into_iter().peekable();
         while let Some(first) = writes.next() {
@@ -153,7 +159,7 @@ impl<S: StateMachine> Writes<S> {
             self.next_forward += 1;
             let commands = together.iter().map(|write| write.command.clone()).collect();
             messages.push(ForwardWrites { id, commands });
-            self.forwarded.insert(id, Forwarded { to, deadline, writes: together });
+            self.forwarded.insert(id, Forwarded { to, term, deadline, writes: together });
         }
         messages
     }
@@ -207,6 +213,12 @@ impl<S: StateMachine> Writes<S> {
     /// The link to `peer` broke: what it was carrying may have arrived, and its answers may be lost.
     pub(crate) fn link_lost(&mut self, peer: NodeId) {
         self.give_up_forwarded(|forwarded| forwarded.to == peer);
+    }
+
+    /// Somebody leads `term`. Leaders of earlier terms may be gone without a trace, and with them what was
+    /// carried there: nothing more is sent to them that would show that the link is broken.
+    pub(crate) fn new_leader(&mut self, term: Term) {
+        self.give_up_forwarded(|forwarded| forwarded.term < term);
     }
 
     /// Gives up on what has waited too long.
