@@ -1,5 +1,6 @@
 //! The tests that keep the book true, one binary. `tutorial` holds the programs that its pages show.
 
 mod book;
+mod figure_2;
 mod reference;
 mod tutorial;

@@ -25,3 +25,11 @@ impl Random {
         shortest + Duration::from_nanos(self.next() % span.max(1))
     }
 }
+
+impl super::Raft {
+    /// Draws election timeouts from `seed` from now on. A search of states uses it, so that nodes which
+    /// differ only in how often they have drawn are the same node.
+    pub fn reseed(&mut self, seed: u64) {
+        self.random = Random::new(seed);
+    }
+}

@@ -13,8 +13,9 @@ use raft_actor::{
     config::Config,
     core::{Effect, Effects, Input, Raft},
     membership::{Membership, MembershipChange},
-    message::{AppendOutcome, Message, ReadId},
-    types::{Entry, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Role, Term, Time},
+    message::{Message, ReadId},
+    testkit::invariants::{Invariants, Sight, Violation},
+    types::{Entry, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Role, Term, Time},
 };
 
 /// A message on the wire.
@@ -81,9 +82,7 @@ pub(super) struct Cluster {
     /// How many recovered entries a restarted core is given at once.
     pub(super) tail_max: usize,
     starts: u64,
-    leaders: BTreeMap<Term, NodeId>,
-    /// Every entry that ever was: what comes before it, and what it says.
-    known: BTreeMap<LogId, (LogId, Payload)>,
+    invariants: Invariants,
     /// In order: each committed entry, and the term in which that was first known.
     pub(super) committed: Vec<(LogId, Term)>,
     pub(super) reads_served: usize,
@@ -92,6 +91,13 @@ pub(super) struct Cluster {
 /// Nodes 1 to `count` as voters.
 pub(super) fn voters(count: u64) -> Membership {
     Membership::new((1..=count).map(|id| (NodeId(id), format!("node-{id}")))).expect("a valid membership")
+}
+
+#[track_caller]
+fn hold(invariant: Result<(), Violation>) {
+    if let Err(violation) = invariant {
+        panic!("{violation}");
+    }
 }
 
 impl Cluster {
@@ -110,8 +116,7 @@ impl Cluster {
             joined: BTreeSet::new(),
             tail_max: usize::MAX,
             starts: seed.wrapping_mul(1000),
-            leaders: BTreeMap::new(),
-            known: BTreeMap::new(),
+            invariants: Invariants::default(),
             committed: Vec::new(),
             reads_served: 0,
         };
@@ -123,13 +128,14 @@ impl Cluster {
 
     /// Starts node `id` on what its disk holds.
     pub(super) fn place(&mut self, id: NodeId, disk: Disk) {
+        hold(self.invariants.start(id, disk.hard_state, &[]));
         self.starts += 1;
         let mut state = LogState::of(disk.hard_state, disk.entries.clone());
         let skipped = state.tail.len().saturating_sub(self.tail_max);
         state.tail = state.tail.slice(skipped, state.tail.len());
         for (place, entry) in disk.entries.iter().enumerate() {
             let before = place.checked_sub(1).map_or(LogId::ZERO, |place| disk.entries[place].id);
-            self.known.entry(entry.id).or_insert((before, entry.payload.clone()));
+            hold(self.invariants.write(before, std::slice::from_ref(entry)));
         }
         let base = if self.joined.contains(&id) { Membership::default() } else { self.base.clone() };
         let raft = Raft::new(id, &self.config, self.starts, self.now, state, base);
@@ -192,7 +198,9 @@ impl Cluster {
         match effect {
             Effect::Write(write) => self.take_write(id, write),
             Effect::Send { to, message } => {
-                self.check_message(id, &message);
+                let node = &self.nodes[&id];
+                let flushed = node.disk.entries.len() as u64;
+                hold(self.invariants.say(id, to, node.disk.hard_state, flushed, &message));
                 if !self.cut.contains(&(id, to)) {
                     self.wire.push(Mail { from: id, to, message });
                 }
@@ -230,78 +238,21 @@ impl Cluster {
         node.log.write(&write);
         node.unflushed.push_back(write.clone());
         let start = node.log.entries.len() - write.entries.len();
-        let before = start.checked_sub(1).map_or(LogId::ZERO, |place| node.log.entries[place].id);
-        let mut before = before;
-        for entry in write.entries.iter() {
-            let known = self.known.entry(entry.id).or_insert((before, entry.payload.clone()));
-            // Log Matching (Raft Figure 3): one LogId, one payload, one history.
-            assert_eq!(*known, (before, entry.payload.clone()), "{} is two entries", entry.id);
-            before = entry.id;
-        }
+        let before = node.log.id_at(LogIndex(start as u64)).unwrap_or(LogId::ZERO);
+        hold(self.invariants.write(before, &write.entries));
     }
 
-    /// Nothing is said that a crash could take back (Raft Figure 2).
-    fn check_message(&self, id: NodeId, message: &Message) {
-        let node = &self.nodes[&id];
-        let term = message.term().expect("the core sends messages of a term");
-        match message {
-            Message::RequestVote(request) if request.pre_vote => {
-                assert!(term.0 <= node.disk.hard_state.term.0 + 1);
-            }
-            Message::RequestVoteReply(reply) if reply.pre_vote => {}
-            _ => assert!(term <= node.disk.hard_state.term, "node {id} speaks of term {term} too early"),
-        }
-        match message {
-            Message::RequestVoteReply(reply) if reply.vote_granted && !reply.pre_vote => {
-                let held = node.disk.hard_state;
-                assert!(
-                    held.term > term || held.voted_for.is_some(),
-                    "node {id}: a vote that is not flushed"
-                );
-            }
-            Message::AppendEntriesReply(reply) => {
-                if let AppendOutcome::Matched { match_index } = reply.outcome {
-                    let flushed = node.disk.entries.len() as u64;
-                    assert!(match_index.0 <= flushed, "node {id}: acked {match_index} of {flushed} flushed");
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Raft Figure 3, after every step of a node.
+    /// Raft Figure 3 and our own promises, after every step of a node.
     fn check(&mut self, id: NodeId) {
         let node = &self.nodes[&id];
         let Some(raft) = &node.raft else { return };
-        assert_eq!(raft.last_log_id(), node.log.entries.last().map_or(LogId::ZERO, |entry| entry.id));
-        assert!(raft.flushed_index().0 as usize <= node.disk.entries.len());
-        if raft.role() == Role::Leader {
-            let leader = *self.leaders.entry(raft.term()).or_insert(id);
-            assert_eq!(leader, id, "Election Safety: term {} has two leaders", raft.term());
-            for (entry, term) in self.committed.iter().filter(|(_, term)| *term < raft.term()) {
-                assert_eq!(node.log.id_at(entry.index), Some(*entry), "Leader Completeness: since {term}");
-            }
-        }
-        for index in 1..=raft.commit_index().0 {
-            let entry = node.log.id_at(LogIndex(index)).expect("a committed entry is in the log");
-            match self.committed.get(index as usize - 1) {
-                Some((committed, _)) => assert_eq!(*committed, entry, "two commits at {index}"),
-                None => {
-                    let has = |node: NodeId| {
-                        self.nodes.get(&node).is_some_and(|node| node.disk.id_at(entry.index) == Some(entry))
-                    };
-                    assert!(
-                        raft.membership().has_quorum(has),
-                        "{entry} is committed, but on no quorum's disk"
-                    );
-                    self.committed.push((entry, raft.term()));
-                }
-            }
-        }
-        let is_same = |(applied, (committed, _)): (&Entry, &(LogId, Term))| applied.id == *committed;
-        assert!(node.applied.iter().zip(&self.committed).all(is_same), "State Machine Safety: node {id}");
-        assert!(node.applied.len() <= node.disk.entries.len(), "node {id} applied more than it has flushed");
-        assert!(node.applied.len() <= self.committed.len(), "node {id} applied what is not committed");
+        let sight = Sight { raft, log: &node.log.entries, disk: &node.disk.entries, applied: &node.applied };
+        let on_disk = |node: NodeId, entry: LogId| {
+            self.nodes.get(&node).is_some_and(|node| node.disk.id_at(entry.index) == Some(entry))
+        };
+        hold(self.invariants.check(sight, on_disk));
+        let committed = self.invariants.committed();
+        self.committed.extend_from_slice(&committed[self.committed.len()..]);
     }
 
     /// The oldest write of a node reaches its disk.

@@ -1,0 +1,326 @@
+//! What must be true of a cluster of cores after every step: the five properties of Raft Figure 3 under the
+//! paper's names, and those that this crate adds. Whoever drives cores shows them each write, each message
+//! and each node after it has stepped; a [`Violation`] says which invariant was broken, and how.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    core::Raft,
+    message::{AppendOutcome, Message, ReadId},
+    types::{Entry, HardState, LogId, LogIndex, NodeId, Payload, Role, Term},
+};
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{invariant} is broken: {what}")]
+pub struct Violation {
+    /// Its name, one of [`INVARIANTS`].
+    pub invariant: &'static str,
+    /// What was seen.
+    pub what: String,
+}
+
+/// Raft Figure 3: at most one leader can be elected in a given term.
+pub const ELECTION_SAFETY: &str = "Election Safety";
+/// Raft Figure 3: a leader never overwrites or deletes entries in its log.
+pub const LEADER_APPEND_ONLY: &str = "Leader Append-Only";
+/// Raft Figure 3: logs with the same entry at an index are the same up to there.
+pub const LOG_MATCHING: &str = "Log Matching";
+/// Raft Figure 3: what is committed in a term is in the log of every later term's leader.
+pub const LEADER_COMPLETENESS: &str = "Leader Completeness";
+/// Raft Figure 3: no two servers apply different entries at the same index.
+pub const STATE_MACHINE_SAFETY: &str = "State Machine Safety";
+/// While a node runs, its commit index never falls, and never passes its log.
+pub const COMMIT_NEVER_GOES_BACK: &str = "Commit never goes back";
+/// While a node runs, its term never falls.
+pub const TERM_NEVER_GOES_BACK: &str = "Term never goes back";
+/// A state machine sees only what is committed and on its own node's disk, each index once, in order.
+pub const APPLIED_WITHIN_COMMITTED: &str = "Applied within committed";
+/// An acknowledgement names nothing that its sender has not flushed.
+pub const ACKED_WITHIN_FLUSHED: &str = "Acked within flushed";
+/// A message's term, and the vote that it gives, are on its sender's disk.
+pub const FLUSHED_BEFORE_SAID: &str = "Flushed before said";
+/// A node gives one vote a term, over all its restarts.
+pub const ONE_VOTE_A_TERM: &str = "One vote a term";
+/// While a node leads a term, what it knows of a peer's log only grows.
+pub const MATCH_NEVER_FALLS: &str = "Match never falls";
+/// A read sees everything that was committed when it began.
+pub const READ_IS_NOT_STALE: &str = "A read is not stale";
+/// What a node takes for committed is on the disks of a quorum.
+pub const COMMITTED_IS_ON_A_QUORUM: &str = "Committed is on a quorum";
+
+// ANCHOR: invariants
+/// All of them.
+pub const INVARIANTS: [&str; 14] = [
+    ELECTION_SAFETY,
+    LEADER_APPEND_ONLY,
+    LOG_MATCHING,
+    LEADER_COMPLETENESS,
+    STATE_MACHINE_SAFETY,
+    COMMIT_NEVER_GOES_BACK,
+    TERM_NEVER_GOES_BACK,
+    APPLIED_WITHIN_COMMITTED,
+    ACKED_WITHIN_FLUSHED,
+    FLUSHED_BEFORE_SAID,
+    ONE_VOTE_A_TERM,
+    MATCH_NEVER_FALLS,
+    READ_IS_NOT_STALE,
+    COMMITTED_IS_ON_A_QUORUM,
+];
+// ANCHOR_END: invariants
+
+/// Holds, or breaks `invariant`.
+fn hold(holds: bool, invariant: &'static str, what: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
+}
+
+/// A node as it is after a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// The node.
+    pub raft: &'a Raft,
+    /// Its log once everything that was written is flushed.
+    pub log: &'a [Entry],
+    /// Its log as the disk holds it.
+    pub disk: &'a [Entry],
+    /// What its state machine has seen in this run.
+    pub applied: &'a [Entry],
+}
+
+impl Sight<'_> {
+    fn id_at(&self, index: LogIndex) -> Option<LogId> {
+        id_at(self.log, index)
+    }
+}
+
+/// The entry at `index` of a log that begins at 1.
+pub fn id_at(log: &[Entry], index: LogIndex) -> Option<LogId> {
+    log.get((index.0 as usize).checked_sub(1)?).map(|entry| entry.id)
+}
+
+/// What was seen of a node before, in its present run.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    term: Term,
+    commit_index: LogIndex,
+    applied: usize,
+    /// The term that it leads, its last entry, and what it knew of its peers.
+    leading: Option<(Term, LogId, BTreeMap<NodeId, LogIndex>)>,
+}
+
+/// The record of a cluster that everything new is held against.
+#[derive(Clone, Debug, Default)]
+pub struct Invariants {
+    leaders: BTreeMap<Term, NodeId>,
+    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// Every entry that ever was: what comes before it, and what it says.
+    known: BTreeMap<LogId, (LogId, Payload)>,
+    /// In order: each committed entry, and the term in which that was first known.
+    committed: Vec<(LogId, Term)>,
+    seen: BTreeMap<NodeId, Seen>,
+    /// How much was committed when each read began.
+    reads: BTreeMap<(NodeId, ReadId), usize>,
+}
+
+impl Invariants {
+    /// In order: each committed entry, and the term in which that was first known.
+    pub fn committed(&self) -> &[(LogId, Term)] {
+        &self.committed
+    }
+
+    /// A node starts, or starts again, on a disk that holds this.
+    pub fn start(&mut self, id: NodeId, held: HardState, entries: &[Entry]) -> Result<(), Violation> {
+        self.seen.insert(id, Seen { term: held.term, ..Seen::default() });
+        if let Some(candidate) = held.voted_for {
+            self.vote(id, held.term, candidate)?;
+        }
+        self.write(LogId::ZERO, entries)
+    }
+
+    /// Entries are written right after `before`.
+    pub fn write(&mut self, mut before: LogId, entries: &[Entry]) -> Result<(), Violation> {
+        for entry in entries {
+            let now = (before, entry.payload.clone());
+            let known = self.known.entry(entry.id).or_insert_with(|| now.clone());
+            hold(*known == now, LOG_MATCHING, || {
+                format!("{} is two entries: {known:?} and {now:?}", entry.id)
+            })?;
+            before = entry.id;
+        }
+        Ok(())
+    }
+
+    fn vote(&mut self, voter: NodeId, term: Term, candidate: NodeId) -> Result<(), Violation> {
+        let first = *self.votes.entry((voter, term)).or_insert(candidate);
+        hold(first == candidate, ONE_VOTE_A_TERM, || {
+            format!("n{voter} votes for n{first} and for n{candidate} in term {term}")
+        })
+    }
+
+    /// A node whose disk holds `held` and `flushed` entries says something.
+    pub fn say(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        held: HardState,
+        flushed: u64,
+        message: &Message,
+    ) -> Result<(), Violation> {
+        let Some(term) = message.term() else { return Ok(()) };
+        let asked_beyond = match message {
+            Message::RequestVote(request) => request.pre_vote,
+            Message::RequestVoteReply(reply) => reply.pre_vote && reply.vote_granted,
+            _ => false,
+        };
+        hold(asked_beyond || term <= held.term, FLUSHED_BEFORE_SAID, || {
+            format!("n{from} speaks of term {term}, and its disk holds {}", held.term)
+        })?;
+        match message {
+            Message::RequestVoteReply(reply) if reply.vote_granted && !reply.pre_vote => {
+                let is_flushed = held.term > term || held.voted_for == Some(to);
+                hold(is_flushed, FLUSHED_BEFORE_SAID, || {
+                    format!("n{from} votes for n{to} in term {term}, and its disk holds {held:?}")
+                })?;
+                self.vote(from, term, to)
+            }
+            Message::RequestVote(request) if !request.pre_vote => self.vote(from, term, from),
+            Message::AppendEntriesReply(reply) => match reply.outcome {
+                AppendOutcome::Matched { match_index } => {
+                    hold(match_index.0 <= flushed, ACKED_WITHIN_FLUSHED, || {
+                        format!("n{from} acks {match_index}, and has flushed {flushed}")
+                    })
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// A client's read begins at a node.
+    pub fn begin_read(&mut self, node: NodeId, read: ReadId) {
+        self.reads.insert((node, read), self.committed.len());
+    }
+
+    /// The read may be served once `read_index` is applied.
+    pub fn end_read(&mut self, node: NodeId, read: ReadId, read_index: LogIndex) -> Result<(), Violation> {
+        let at_least = self.reads.get(&(node, read)).copied().unwrap_or(usize::MAX);
+        hold(read_index.0 as usize >= at_least, READ_IS_NOT_STALE, || {
+            format!("n{node} serves read {} at {read_index}, and {at_least} were committed", read.0)
+        })
+    }
+
+    /// A node has stepped. `on_disk` tells whether a node's disk holds an entry.
+    pub fn check(
+        &mut self,
+        sight: Sight<'_>,
+        on_disk: impl Fn(NodeId, LogId) -> bool,
+    ) -> Result<(), Violation> {
+        self.check_terms(sight)?;
+        self.check_leader(sight)?;
+        self.check_commit(sight, on_disk)?;
+        self.check_applied(sight)
+    }
+
+    fn check_terms(&mut self, sight: Sight<'_>) -> Result<(), Violation> {
+        let raft = sight.raft;
+        let id = raft.id();
+        let last = sight.log.last().map_or(LogId::ZERO, |entry| entry.id);
+        hold(raft.last_log_id() == last, LOG_MATCHING, || {
+            format!("n{id} ends at {}, and has written through {last}", raft.last_log_id())
+        })?;
+        hold(raft.flushed_index().0 as usize <= sight.disk.len(), ACKED_WITHIN_FLUSHED, || {
+            format!("n{id} counts {} as flushed of {}", raft.flushed_index(), sight.disk.len())
+        })?;
+        let seen = self.seen.entry(id).or_default();
+        hold(raft.term() >= seen.term, TERM_NEVER_GOES_BACK, || {
+            format!("n{id} goes from term {} to {}", seen.term, raft.term())
+        })?;
+        seen.term = raft.term();
+        Ok(())
+    }
+
+    fn check_leader(&mut self, sight: Sight<'_>) -> Result<(), Violation> {
+        let raft = sight.raft;
+        let (id, term) = (raft.id(), raft.term());
+        let seen = self.seen.entry(id).or_default();
+        let before = seen.leading.take();
+        if raft.role() != Role::Leader {
+            return Ok(());
+        }
+        let leader = *self.leaders.entry(term).or_insert(id);
+        hold(leader == id, ELECTION_SAFETY, || format!("term {term} has two leaders: n{leader} and n{id}"))?;
+        let peers = raft.status(crate::types::Time(u64::MAX)).peers;
+        let matches: BTreeMap<NodeId, LogIndex> =
+            peers.iter().map(|(peer, status)| (*peer, status.match_index)).collect();
+        if let Some((_, last, known)) = before.filter(|(led, ..)| *led == term) {
+            let kept = last == LogId::ZERO || sight.id_at(last.index) == Some(last);
+            hold(kept, LEADER_APPEND_ONLY, || format!("n{id} leads term {term} and has lost {last}"))?;
+            for (peer, index) in known {
+                let now = matches.get(&peer).copied().unwrap_or(index);
+                hold(now >= index, MATCH_NEVER_FALLS, || {
+                    format!("n{id} knew n{peer} to match at {index}, and now at {now}")
+                })?;
+            }
+        }
+        seen.leading = Some((term, raft.last_log_id(), matches));
+        for (entry, since) in self.committed.iter().filter(|(_, since)| *since < term) {
+            hold(sight.id_at(entry.index) == Some(*entry), LEADER_COMPLETENESS, || {
+                format!("n{id} leads term {term} without {entry}, committed in term {since}")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn check_commit(
+        &mut self,
+        sight: Sight<'_>,
+        on_disk: impl Fn(NodeId, LogId) -> bool,
+    ) -> Result<(), Violation> {
+        let raft = sight.raft;
+        let id = raft.id();
+        let seen = self.seen.entry(id).or_default();
+        let commit_index = raft.commit_index();
+        hold(commit_index >= seen.commit_index, COMMIT_NEVER_GOES_BACK, || {
+            format!("n{id} goes from {} to {commit_index}", seen.commit_index)
+        })?;
+        seen.commit_index = commit_index;
+        for index in (1..=commit_index.0).map(LogIndex) {
+            let Some(entry) = sight.id_at(index) else {
+                return hold(false, COMMIT_NEVER_GOES_BACK, || {
+                    format!("n{id} commits {index}, past the end of its log")
+                });
+            };
+            match self.committed.get(index.0 as usize - 1) {
+                Some((committed, _)) => hold(*committed == entry, STATE_MACHINE_SAFETY, || {
+                    format!("n{id} commits {entry}, where {committed} was committed")
+                })?,
+                None => {
+                    hold(
+                        raft.membership().has_quorum(|node| on_disk(node, entry)),
+                        COMMITTED_IS_ON_A_QUORUM,
+                        || format!("n{id} commits {entry}, which is on no quorum's disks"),
+                    )?;
+                    self.committed.push((entry, raft.term()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_applied(&mut self, sight: Sight<'_>) -> Result<(), Violation> {
+        let id = sight.raft.id();
+        let seen = self.seen.entry(id).or_default();
+        let count = sight.applied.len();
+        let bound = self.committed.len().min(sight.disk.len()).min(sight.raft.commit_index().0 as usize);
+        hold(count <= bound, APPLIED_WITHIN_COMMITTED, || {
+            format!("n{id} has applied {count}, and only {bound} are committed and on its disk")
+        })?;
+        for (applied, (committed, _)) in sight.applied.iter().zip(&self.committed).skip(seen.applied) {
+            hold(applied.id == *committed, STATE_MACHINE_SAFETY, || {
+                format!("n{id} applies {}, where {committed} was committed", applied.id)
+            })?;
+        }
+        seen.applied = count;
+        Ok(())
+    }
+}
