@@ -1,9 +1,11 @@
 //! The programs of the tutorial: chapter by chapter, each a test that runs.
 
+mod exactly_once;
 mod members;
 mod on_disk;
 mod one_node;
 mod over_http;
+mod reading;
 mod readme;
 #[expect(unreachable_pub, reason = "shown as it stands in a reader's own crate")]
 mod state_machine;

@@ -8,16 +8,16 @@ use raft_storage_file::{FileLog, Identity, Options};
 
 use crate::{
     api::{self, Api},
-    kv::Kv,
+    kv::{Kv, machine::Store},
     settings::Settings,
 };
 
 /// Starts the Raft node: its log in its folder, its peers over HTTP, its actors on a thread of their own.
-pub async fn start(settings: &Settings) -> Result<Node<Kv>, StartError> {
+pub async fn start(settings: &Settings) -> Result<Node<Store>, StartError> {
     let (cluster_id, node_id) = (settings.cluster_id, settings.node_id);
     let identity = Identity { cluster_id, node_id };
     let options = Options::default().with_segment_bytes(settings.segment_bytes);
-    let builder = Node::builder(node_id, Kv::default()).members(settings.members.clone());
+    let builder = Node::builder(node_id, Store::new(Kv::default())).members(settings.members.clone());
     let builder = if settings.join { builder.join() } else { builder };
     builder
         .storage(FileLog::open_with(settings.data.join("raft"), identity, options)?)
@@ -29,7 +29,7 @@ pub async fn start(settings: &Settings) -> Result<Node<Kv>, StartError> {
 }
 
 /// The node's door for its peers. A node that has a leader knows whom to expect, and refuses strangers.
-pub fn endpoint(settings: &Settings, node: &Node<Kv>) -> Endpoint {
+pub fn endpoint(settings: &Settings, node: &Node<Store>) -> Endpoint {
     let known = node.clone();
     Endpoint::new(settings.cluster_id, settings.node_id, node.inbox())
         .with_members(move |peer| known.expects(peer))
@@ -37,7 +37,7 @@ pub fn endpoint(settings: &Settings, node: &Node<Kv>) -> Endpoint {
 
 /// The HTTP servers of a node: one for clients and peers, or one for each where peers have an address of
 /// their own.
-pub fn servers(settings: &Settings, node: &Node<Kv>, endpoint: &Endpoint) -> std::io::Result<Vec<Server>> {
+pub fn servers(settings: &Settings, node: &Node<Store>, endpoint: &Endpoint) -> std::io::Result<Vec<Server>> {
     let identity = api::service::Identity {
         cluster_id: settings.cluster_id,
         node_id: settings.node_id,

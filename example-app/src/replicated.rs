@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use raft_actor::{
+    client::session::{SessionCommand, SessionOutput},
     error::{ReadError, WriteError},
     membership::{ChangeError, MembershipChange},
     node::Node,
@@ -10,26 +11,28 @@ use raft_actor::{
 };
 
 use crate::{
-    api::service::Service,
-    kv::{Answer, Command, Kv, Query, Summary},
+    api::service::{Consistency, Service},
+    kv::{Answer, Command, Query, Summary, machine::Store},
 };
 
 #[async_trait]
-impl Service for Node<Kv> {
-    async fn write(&self, command: Command) -> Result<Answer, WriteError> {
+impl Service for Node<Store> {
+    async fn write(&self, command: SessionCommand<Command>) -> Result<SessionOutput<Answer>, WriteError> {
         Node::write(self, command).await
     }
 
-    async fn read(&self, query: Query) -> Result<Answer, ReadError> {
-        Node::read(self, move |kv: &Kv| kv.query(&query)).await
-    }
-
-    async fn read_local(&self, query: Query) -> Result<Answer, ReadError> {
-        Node::read_local(self, move |kv: &Kv| kv.query(&query)).await
+    async fn read(&self, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
+        let look = move |store: &Store| store.machine().query(&query);
+        match consistency {
+            Consistency::Linearizable => Node::read(self, look).await,
+            Consistency::Lease => self.read_lease(look).await,
+            Consistency::Within(bound) => self.read_within(bound, look).await,
+            Consistency::Local => self.read_local(look).await,
+        }
     }
 
     async fn summary(&self) -> Result<Summary, ReadError> {
-        Node::read_local(self, Kv::summary).await
+        Node::read_local(self, |store: &Store| store.machine().summary()).await
     }
 
     async fn change_members(&self, change: MembershipChange) -> Result<(), ChangeError> {

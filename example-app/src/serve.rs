@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{kv::Kv, node, settings::Settings};
+use crate::{kv::machine::Store, node, settings::Settings};
 
 /// The node was refused its start: a configuration, an address, a folder.
 pub const EXIT_REFUSED: u8 = 1;
@@ -78,7 +78,7 @@ impl BeginError {
     }
 }
 
-async fn begin(settings: &Settings) -> Result<(Node<Kv>, Endpoint, Vec<ServerHandle>), BeginError> {
+async fn begin(settings: &Settings) -> Result<(Node<Store>, Endpoint, Vec<ServerHandle>), BeginError> {
     let node = node::start(settings).await?;
     let endpoint = node::endpoint(settings, &node);
     match node::servers(settings, &node, &endpoint) {
@@ -150,7 +150,7 @@ fn parent_gone() -> oneshot::Receiver<()> {
     receiver
 }
 
-async fn stop_in_order(node: &Node<Kv>, endpoint: &Endpoint, servers: &[ServerHandle]) -> ExitCode {
+async fn stop_in_order(node: &Node<Store>, endpoint: &Endpoint, servers: &[ServerHandle]) -> ExitCode {
     let stopping = async {
         // The doors stay open until leadership is handed over and every waiting caller is answered.
         node.shutdown().await;

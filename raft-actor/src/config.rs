@@ -38,6 +38,13 @@ pub struct Config {
     pub reads_max: u64,
     /// How many entries a learner may be behind when it becomes a voter. Default 1,000.
     pub promotion_lag_max: u64,
+    /// Whether a leader may answer reads that allow it from its lease, trusting clocks (thesis §6.4.1). The
+    /// same on every node, as `election_timeout_min` must be then. Default false: such reads are confirmed by
+    /// a quorum like all others.
+    pub lease_reads: bool,
+    /// By how many per cent one node's clock may run faster than another's. The lease is as much shorter than
+    /// `election_timeout_min`. Default 10. A machine that is suspended with its clock breaks any bound.
+    pub clock_drift_percent_max: u64,
     /// Whether a node that does not lead carries writes to the leader. Default true.
     pub forward_writes: bool,
     /// How long a write or a read may take before its caller is told that the outcome is unknown or that it
@@ -61,6 +68,8 @@ impl Default for Config {
             write_bytes_max: 64 << 20,
             reads_max: 65_536,
             promotion_lag_max: 1000,
+            lease_reads: false,
+            clock_drift_percent_max: 10,
             forward_writes: true,
             request_timeout: Duration::from_secs(5),
         }

@@ -33,7 +33,7 @@ pub enum WriteError {
     #[error("the leader cannot decode the command; do all nodes run the same version of the application?")]
     Malformed,
     /// The write may have been applied, or may be yet, or never.
-    /// What to do: read before trying again, or retry where a second application does no harm.
+    /// What to do: retry in the same session; without one, read before trying again.
     #[error("outcome unknown: the write may or may not be applied")]
     Unknown,
     /// The node has been shut down, or has stopped after a fatal error.
@@ -65,6 +65,57 @@ pub enum ReadError {
     /// What to do: see the node's status for the reason; use another node.
     #[error("the node has stopped")]
     Stopped,
+}
+
+/// Why a write in a session was refused: it was not applied by this attempt. Part of what the log leads to,
+/// so it is the same on every node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The session is not there: it has expired, or never was. Nothing was done now; what earlier attempts
+    /// did is not known any more.
+    /// What to do: open a new session; read before repeating a write whose outcome was unknown.
+    #[error("the session has expired, or was never opened")]
+    SessionExpired,
+    /// The client has said that it no longer awaits this sequence, so its answer is gone. Nothing was done
+    /// now; it was applied once at the most.
+    /// What to do: send what is new under a sequence that is higher than all before.
+    #[error("the sequence is below the lowest that the client still awaits")]
+    Forgotten,
+    /// Nothing was done: too many answers of the session are still awaited.
+    /// What to do: wait for earlier writes, then try again.
+    #[error("too far ahead of the lowest sequence that is still awaited")]
+    TooFarAhead,
+}
+
+/// What a client gives up with.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nothing was done: the session has expired.
+    /// What to do: open a new client, and write again.
+    #[error("the session has expired; nothing was done")]
+    SessionExpired,
+    /// The write may have been applied, once, or may be yet, or never: the deadline came, or the session
+    /// expired, while an attempt was unanswered.
+    /// What to do: read before trying again.
+    #[error("outcome unknown: the write may or may not be applied")]
+    Unknown,
+    /// Nothing was done: no node could before the deadline came.
+    /// What to do: see the last reason; try again when a majority of the nodes is there.
+    #[error("given up; the last reason: {last}")]
+    GaveUp {
+        /// What the last node said.
+        last: WriteError,
+    },
+    /// Nothing was done, and trying again would not help.
+    /// What to do: as the source says.
+    #[error(transparent)]
+    Refused(WriteError),
+    /// No node could answer the read before the deadline came.
+    /// What to do: as the source says.
+    #[error("the read was given up: {0}")]
+    Read(#[source] ReadError),
 }
 
 /// Why a node did not start.

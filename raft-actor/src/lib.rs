@@ -7,6 +7,7 @@
 //! - [`storage`], [`state_machine`], [`transport`], [`runtime`]: the seams.
 //! - [`core`] decides.
 //! - [`node`]: composes the actors, which do, and is the handle that writes and reads.
+//! - [`client`]: follows the leader, and writes exactly once.
 
 // The words.
 pub mod membership;
@@ -31,6 +32,9 @@ pub mod core;
 pub(crate) mod actors;
 pub(crate) mod lifecycle;
 pub mod node;
+
+// For applications.
+pub mod client;
 
 // For users of actix, and for tests.
 #[cfg(feature = "actix")]

@@ -7,6 +7,7 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::{
         applier,
         consensus::Mail,
         links::Acquaintances,
-        reads::Read,
+        reads::{Level, Read},
         waiter::{Outcome, Waiter},
     },
     config::Config,
@@ -116,7 +117,29 @@ impl<S: StateMachine> Node<S> {
         &self,
         look: impl FnOnce(&S) -> R + Send + 'static,
     ) -> Result<R, ReadError> {
-        self.query(look, |read| self.0.consensus.send(Mail::Read(read))).await
+        self.query(Level::Linearizable, look, |read| self.0.consensus.send(Mail::Read(read))).await
+    }
+
+    /// Like [`Node::read`], but a leader may answer from its lease, without asking anyone (thesis §6.4.1). It
+    /// is linearizable as long as clocks keep to [`Config::clock_drift_percent_max`], and needs
+    /// [`Config::lease_reads`] on every node. Without a lease, and on nodes that do not lead, this is
+    /// [`Node::read`].
+    pub async fn read_lease<R: Send + 'static>(
+        &self,
+        look: impl FnOnce(&S) -> R + Send + 'static,
+    ) -> Result<R, ReadError> {
+        self.query(Level::Lease, look, |read| self.0.consensus.send(Mail::Read(read))).await
+    }
+
+    /// Looks at a state that holds everything that was committed at some time within `bound` before the read
+    /// began. While this node has learnt a read index within `bound` (counted from when it asked), nobody is
+    /// asked; otherwise this is [`Node::read`]. A `bound` of zero makes it that always.
+    pub async fn read_within<R: Send + 'static>(
+        &self,
+        bound: Duration,
+        look: impl FnOnce(&S) -> R + Send + 'static,
+    ) -> Result<R, ReadError> {
+        self.query(Level::Within(bound), look, |read| self.0.consensus.send(Mail::Read(read))).await
     }
 
     /// Looks at this node's own state as it is: it may be behind the cluster's, without limit.
@@ -124,11 +147,13 @@ impl<S: StateMachine> Node<S> {
         &self,
         look: impl FnOnce(&S) -> R + Send + 'static,
     ) -> Result<R, ReadError> {
-        self.query(look, |read| self.0.applier.send(applier::Mail::Read(vec![read]))).await
+        let level = Level::Linearizable;
+        self.query(level, look, |read| self.0.applier.send(applier::Mail::Read(vec![read]))).await
     }
 
     async fn query<R: Send + 'static>(
         &self,
+        level: Level,
         look: impl FnOnce(&S) -> R + Send + 'static,
         send: impl FnOnce(Read<S>),
     ) -> Result<R, ReadError> {
@@ -140,7 +165,7 @@ impl<S: StateMachine> Node<S> {
             // A caller that no longer waits is no error.
             let _ = reply.send(seen);
         };
-        send(Read { answer: Box::new(answer_with), permit });
+        send(Read { answer: Box::new(answer_with), permit, level });
         match answer.await.unwrap_or(Err(ReadError::Stopped))? {
             Ok(seen) => Ok(seen),
             Err(panic) => resume_unwind(panic),

@@ -102,7 +102,10 @@ async fn read(runtime: &SharedRuntime, nodes: &Handles, history: &Arc<Mutex<Hist
     };
     let Some(node) = node else { return };
     let known: Vec<u64> = history.lock().expect("no panic").acknowledged.keys().copied().collect();
-    if let Ok(seen) = node.read(|journal| journal.values.clone()).await {
+    let look = |journal: &Journal| journal.values.clone();
+    let by_lease = runtime.random().is_multiple_of(2);
+    let seen = if by_lease { node.read_lease(look).await } else { node.read(look).await };
+    if let Ok(seen) = seen {
         let seen: BTreeSet<u64> = seen.into_iter().collect();
         for value in known {
             assert!(seen.contains(&value), "a read on {} missed {value}", node.id());
@@ -191,6 +194,13 @@ impl Machines {
     }
 }
 
+/// Every other run has leases: they change who may vote.
+fn config(seed: u64) -> Config {
+    let mut config = Config::default();
+    config.lease_reads = seed.is_multiple_of(2);
+    config
+}
+
 fn start_client(
     number: u64,
     hall: &SharedRuntime,
@@ -211,7 +221,7 @@ fn start_client(
 async fn run_with_faults(seed: u64, nodes: u64, simulator: Arc<SimRuntime>) -> Counts {
     let mut machines = Machines { simulator: simulator.clone(), running: BTreeMap::new() };
     let hall: SharedRuntime = Arc::new(simulator.node("hall"));
-    let mut cluster = Cluster::new(hall.clone(), NODES, Config::default(), Journal::default);
+    let mut cluster = Cluster::new(hall.clone(), NODES, config(seed), Journal::default);
     let handles: Handles = Handles::default();
     for number in 1..=nodes {
         let id = NodeId(number);

@@ -14,7 +14,7 @@ pub struct Counter {
 }
 
 /// What a client may ask to be done.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Add(pub i64);
 
 impl StateMachine for Counter {

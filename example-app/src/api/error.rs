@@ -4,7 +4,7 @@ use std::fmt;
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode};
 use raft_actor::{
-    error::{ReadError, WriteError},
+    error::{ReadError, SessionError, WriteError},
     membership::{ChangeError, MembershipError},
 };
 use serde::Serialize;
@@ -44,6 +44,11 @@ impl ApiError {
     /// There is something here, but not for this method.
     pub(super) fn method_not_allowed() -> ApiError {
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, 12, "Method Not Allowed")
+    }
+
+    /// A bug of ours.
+    pub(super) fn internal(words: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, 13, words)
     }
 
     fn no_leader() -> ApiError {
@@ -116,6 +121,19 @@ impl From<WriteError> for ApiError {
             // Unknown, and whatever a later version may add: the outcome is not known.
             _ => ApiError::timed_out(),
         }
+    }
+}
+
+impl From<SessionError> for ApiError {
+    fn from(error: SessionError) -> ApiError {
+        let (status, code, words) = match error {
+            SessionError::SessionExpired => (StatusCode::NOT_FOUND, 5, "etcdserver: session not found"),
+            SessionError::Forgotten => {
+                (StatusCode::BAD_REQUEST, 11, "etcdserver: sequence is too old, its answer is forgotten")
+            }
+            _ => (StatusCode::TOO_MANY_REQUESTS, 8, "etcdserver: sequence is too far ahead of the awaited"),
+        };
+        ApiError::new(status, code, words)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 
-use super::{Api, body::Body, error::ApiError, request};
+use super::{Api, body::Body, consistency::Wanted, error::ApiError, request, session::InSession};
 use crate::kv::{Command, Query, Txn};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
@@ -13,27 +13,32 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(super::post("/kv/txn", txn));
 }
 
-async fn put(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> {
+async fn put(api: web::Data<Api>, session: InSession, body: Body) -> Result<HttpResponse, ApiError> {
     let put: request::PutBody = body.decode()?;
-    api.write(Command::Put(put.into())).await
+    api.write(session, Command::Put(put.into())).await
 }
 
-async fn delete_range(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> {
+async fn delete_range(api: web::Data<Api>, session: InSession, body: Body) -> Result<HttpResponse, ApiError> {
     let delete: request::DeleteRangeBody = body.decode()?;
-    api.write(Command::DeleteRange(delete.into())).await
+    api.write(session, Command::DeleteRange(delete.into())).await
 }
 
-async fn range(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> {
+async fn range(api: web::Data<Api>, wanted: Wanted, body: Body) -> Result<HttpResponse, ApiError> {
     let range: crate::kv::Range = body.decode::<request::RangeBody>()?.into();
-    let local = range.serializable;
-    api.read(Query::Range(range), local).await
+    let consistency = wanted.or_serializable(range.serializable);
+    api.read(Query::Range(range), consistency).await
 }
 
-async fn txn(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> {
+async fn txn(
+    api: web::Data<Api>,
+    session: InSession,
+    wanted: Wanted,
+    body: Body,
+) -> Result<HttpResponse, ApiError> {
     let txn = Txn::try_from(body.decode::<request::TxnBody>()?)?;
     if txn.only_reads() {
-        let local = txn.is_serializable();
-        return api.read(Query::Txn(txn), local).await;
+        let consistency = wanted.or_serializable(txn.is_serializable());
+        return api.read(Query::Txn(txn), consistency).await;
     }
-    api.write(Command::Txn(txn)).await
+    api.write(session, Command::Txn(txn)).await
 }

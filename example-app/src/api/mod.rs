@@ -3,6 +3,7 @@
 
 mod body;
 mod cluster;
+mod consistency;
 mod error;
 mod health;
 mod keys;
@@ -11,6 +12,7 @@ pub mod raft_status;
 mod request;
 mod response;
 pub mod service;
+mod session;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -22,12 +24,14 @@ use std::sync::{
 
 use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, web};
 use bytes::Bytes;
+use raft_actor::client::session::SessionOutput;
 use serde::Serialize;
 
 use self::{
     error::ApiError,
     response::Header,
-    service::{Identity, Service},
+    service::{Consistency, Identity, Service},
+    session::InSession,
 };
 use crate::kv::{Answer, Command, Query, Range};
 
@@ -52,23 +56,27 @@ impl Api {
         Api { service, identity, term: AtomicU64::new(0) }
     }
 
-    async fn write(&self, command: Command) -> Result<HttpResponse, ApiError> {
+    async fn write(&self, in_session: InSession, command: Command) -> Result<HttpResponse, ApiError> {
         command.check()?;
-        let answer = self.service.write(command).await?;
-        self.answer(answer).await
+        match self.service.write(in_session.command(command)).await? {
+            SessionOutput::Output(answer) => self.answer(answer).await,
+            SessionOutput::Refused(refused) => Err(refused.into()),
+            // The state machine answers each command with an output of its kind.
+            _ => Err(ApiError::internal("a command was not answered with an output")),
+        }
     }
 
-    async fn read(&self, query: Query, local: bool) -> Result<HttpResponse, ApiError> {
+    async fn read(&self, query: Query, consistency: Consistency) -> Result<HttpResponse, ApiError> {
         query.check()?;
-        let answer =
-            if local { self.service.read_local(query).await? } else { self.service.read(query).await? };
+        let answer = self.service.read(query, consistency).await?;
         self.answer(answer).await
     }
 
     /// Returns once this node has seen everything that was answered anywhere before the call.
     async fn barrier(&self) -> Result<(), ApiError> {
         let key = Bytes::from_static(b"\0");
-        self.service.read(Query::Range(Range { key, count_only: true, ..Range::default() })).await?;
+        let query = Query::Range(Range { key, count_only: true, ..Range::default() });
+        self.service.read(query, Consistency::Linearizable).await?;
         Ok(())
     }
 
@@ -100,6 +108,7 @@ pub fn routes(api: web::Data<Api>, body_bytes_max: usize) -> impl FnOnce(&mut we
         config
             .configure(health::routes)
             .configure(members::admin_routes)
+            .configure(session::routes)
             .default_service(web::to(|| async { ApiError::not_found().respond() }));
     }
 }

@@ -1,10 +1,11 @@
 //! What the HTTP layer needs of whatever stands behind it: here a replicated node, in the API's own tests a
 //! single copy in memory.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use raft_actor::{
+    client::session::{SessionCommand, SessionOutput},
     error::{ReadError, WriteError},
     membership::{ChangeError, MembershipChange},
     status::Status,
@@ -16,14 +17,11 @@ use crate::kv::{Answer, Command, Query, Summary};
 /// A key-value service that may have many copies.
 #[async_trait]
 pub trait Service: Send + Sync + 'static {
-    /// Carries out a command; answers once it is sure to stay.
-    async fn write(&self, command: Command) -> Result<Answer, WriteError>;
+    /// Carries out a command, in a session or outside; answers once it is sure to stay.
+    async fn write(&self, command: SessionCommand<Command>) -> Result<SessionOutput<Answer>, WriteError>;
 
-    /// Reads everything that was answered before the call.
-    async fn read(&self, query: Query) -> Result<Answer, ReadError>;
-
-    /// Reads what this node knows, stale as it may be.
-    async fn read_local(&self, query: Query) -> Result<Answer, ReadError>;
+    /// Reads, as surely as it is asked to.
+    async fn read(&self, query: Query, consistency: Consistency) -> Result<Answer, ReadError>;
 
     /// The sizes and the revision of this node's own store.
     async fn summary(&self) -> Result<Summary, ReadError>;
@@ -36,6 +34,19 @@ pub trait Service: Send + Sync + 'static {
 
     /// What this node knows of itself and of its peers.
     async fn status(&self) -> Status;
+}
+
+/// How sure a read's answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// It holds everything that was answered before the call: a quorum says so.
+    Linearizable,
+    /// The same, by the leader's lease where it has one.
+    Lease,
+    /// It holds everything that was answered until this long before the call.
+    Within(Duration),
+    /// What this node knows, stale as it may be.
+    Local,
 }
 
 /// Who answers, and what the HTTP layer cannot learn from the service.

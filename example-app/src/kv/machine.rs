@@ -1,8 +1,11 @@
 //! The store as a state machine of raft-actor. This file is all that the store knows of Raft.
 
-use raft_actor::{state_machine::StateMachine, types::LogId};
+use raft_actor::{client::session::Sessions, state_machine::StateMachine, types::LogId};
 
 use super::{Answer, Command, Kv};
+
+/// The store with sessions around it: what a node replicates.
+pub type Store = Sessions<Kv>;
 
 impl StateMachine for Kv {
     type Command = Command;

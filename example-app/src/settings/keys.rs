@@ -95,6 +95,17 @@ pub const KEYS: &[Key] = &[
          At least the longest election timeout.",
     ),
     key(
+        "lease_reads",
+        "false",
+        "Whether the leader answers reads that ask for it (Raft-Consistency: lease) from its lease,\n\
+         trusting clocks. The same on every node, as election_timeout_min_ms must be then.",
+    ),
+    key(
+        "clock_drift_percent_max",
+        "10",
+        "By how many per cent one node's clock may run faster than another's. A lease is as much shorter.",
+    ),
+    key(
         "forward_writes",
         "true",
         "Whether a node that does not lead carries its clients' writes to the leader.",

@@ -79,6 +79,8 @@ impl Reader {
         raft.election_timeout_max = self.milliseconds("election_timeout_max_ms");
         raft.request_timeout = self.milliseconds("request_timeout_ms");
         raft.promotion_lag_max = self.number("promotion_lag_max", 0);
+        raft.lease_reads = self.yes_or_no("lease_reads");
+        raft.clock_drift_percent_max = self.number("clock_drift_percent_max", 0);
         raft.forward_writes = self.yes_or_no("forward_writes");
         raft.append_entries_max = self.number("append_entries_max", 0);
         raft.append_bytes_max = self.number("append_bytes_max", 0);

@@ -246,8 +246,8 @@ impl<S: StateMachine> Consensus<S> {
             self.route();
             if !self.asking.is_empty() {
                 let reads = std::mem::take(&mut self.asking);
-                let id = self.reads.ask(reads, now.after(self.config.request_timeout));
-                self.inputs.push(Input::Read { id });
+                let deadline = now.after(self.config.request_timeout);
+                self.inputs.extend(self.reads.ask(reads, deadline));
             }
             if self.inputs.is_empty() {
                 break;

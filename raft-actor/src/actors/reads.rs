@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
+    core::Input,
     error::ReadError,
     message::ReadId,
     runtime::permits::Permit,
@@ -17,10 +18,33 @@ const PARK_TOGETHER: Duration = Duration::from_millis(20);
 /// What a read does with the state, or with the reason why it may not see it.
 pub(crate) type Answer<S> = Box<dyn FnOnce(Result<&S, ReadError>) + Send>;
 
+/// How much a read asks of the state that it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// Everything that was committed when it began, by a quorum's word.
+    Linearizable,
+    /// The same, by the leader's lease where it has one.
+    Lease,
+    /// Everything that was committed at a time no longer ago than this.
+    Within(Duration),
+}
+
+impl Level {
+    fn input(self, id: ReadId) -> Input {
+        match self {
+            Level::Linearizable => Input::Read { id },
+            Level::Lease => Input::LeaseRead { id },
+            Level::Within(bound) => Input::ReadWithin { id, bound },
+        }
+    }
+}
+
 /// One read.
 pub(crate) struct Read<S: StateMachine> {
     pub(crate) answer: Answer<S>,
     pub(crate) permit: Permit,
+    /// Nothing is asked of the state where it is read locally.
+    pub(crate) level: Level,
 }
 
 impl<S: StateMachine> Read<S> {
@@ -60,9 +84,14 @@ impl<S: StateMachine> Reads<S> {
         self.asked.is_empty() && self.ready.is_empty() && self.parked.is_empty()
     }
 
-    /// Takes in reads that arrived together, and gives the number to ask the core with.
-    pub(crate) fn ask(&mut self, reads: Vec<Read<S>>, deadline: Time) -> ReadId {
-        self.ask_batch(Batch { deadline, reads })
+    /// Takes in reads that arrived together, and gives what to ask the core: one question a level.
+    pub(crate) fn ask(&mut self, reads: Vec<Read<S>>, deadline: Time) -> Vec<Input> {
+        let mut levels: BTreeMap<Level, Vec<Read<S>>> = BTreeMap::new();
+        for read in reads {
+            levels.entry(read.level).or_default().push(read);
+        }
+        let ask = |(level, reads): (Level, _)| level.input(self.ask_batch(Batch { deadline, reads }));
+        levels.into_iter().map(ask).collect()
     }
 
     fn ask_batch(&mut self, batch: Batch<S>) -> ReadId {

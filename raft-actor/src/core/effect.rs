@@ -1,6 +1,6 @@
 //! The core's edge: what happens to it, and what it wants done.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,20 @@ pub enum Input {
     Read {
         /// The caller's number for this batch of reads.
         id: ReadId,
+    },
+    /// The same, but a leader may answer from its lease (thesis §6.4.1). Where there is none, this is
+    /// [`Input::Read`].
+    LeaseRead {
+        /// The caller's number for this batch of reads.
+        id: ReadId,
+    },
+    /// Clients want to read what was committed at some time no longer ago than `bound`. Where none is known
+    /// that is so recent, this is [`Input::Read`].
+    ReadWithin {
+        /// The caller's number for this batch of reads.
+        id: ReadId,
+        /// How stale the answer may be.
+        bound: Duration,
     },
     /// Hand leadership to `to`, or to the voter that is furthest ahead. Answered by
     /// [`Effect::TransferEnded`].

@@ -100,6 +100,9 @@ impl Raft {
         let vote_granted = is_free && self.is_up_to_date(&request);
         // A leader of this very term is known: the election is over, and no vote changes that.
         let vote_granted = vote_granted && self.leader.is_none_or(|leader| leader == from);
+        // thesis §6.4.1: who has heard a leader of late votes for nobody, in whatever term it is by now.
+        let is_bound = self.config.lease_reads && self.hears_leader() && !request.leadership_transfer;
+        let vote_granted = vote_granted && !is_bound;
         if vote_granted {
             self.set_hard_state(term, Some(from));
             self.reset_election_deadline();

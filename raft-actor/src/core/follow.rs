@@ -42,13 +42,13 @@ impl Following {
         self.reads_by_age.push_back((now, id));
     }
 
-    /// The read is settled; false where it was before.
-    pub(super) fn settle_read(&mut self, id: ReadId) -> bool {
-        let was_waiting = self.reads.remove(&id).is_some();
+    /// The read is settled; tells since when it has waited, or none where it was settled before.
+    pub(super) fn settle_read(&mut self, id: ReadId) -> Option<Time> {
+        let waited_since = self.reads.remove(&id);
         while self.reads_by_age.front().is_some_and(|(_, id)| !self.reads.contains_key(id)) {
             self.reads_by_age.pop_front();
         }
-        was_waiting
+        waited_since
     }
 
     /// All reads that still wait, which are settled now.

@@ -143,6 +143,8 @@ pub struct Raft {
     applying: Applying,
     following: Following,
     reconfiguration: Reconfiguration,
+    /// The latest read index, and when it was asked for.
+    fresh: Option<(Time, LogIndex)>,
     output: Output,
 }
 
@@ -184,8 +186,14 @@ impl Raft {
             applying: Applying::default(),
             following: Following::default(),
             reconfiguration: Reconfiguration::default(),
+            fresh: None,
             output: Output::new((Role::Follower, hard_state.term, None)),
         };
+        if config.lease_reads && hard_state.term > Term(1) {
+            // thesis §6.4.1: a leader's lease may rest on what this node has heard before its restart. In
+            // term 1 nobody ever leads.
+            raft.leader_contact = Some(now);
+        }
         raft.reset_election_deadline();
         raft.follow_first_membership();
         raft
@@ -219,8 +227,12 @@ impl Raft {
             Input::Receive { from, message } => self.receive(from, message),
             Input::Propose { commands } => self.propose(commands),
             Input::Read { id } => self.read(id),
+            Input::LeaseRead { id } => self.read_by_lease(id),
+            Input::ReadWithin { id, bound } => self.read_within(id, bound),
             Input::Transfer { to } => self.start_transfer(to),
             Input::ChangeMembership { id, change } => self.change_membership(id, &change),
+            // thesis §6.4.1: a lease counts on those who hear the leader not to stand against it.
+            Input::Campaign if self.config.lease_reads && self.hears_leader() => {}
             Input::Campaign => self.start_pre_vote(),
             Input::Flushed { sequence } => self.flushed(sequence),
             Input::Applied { index } => {

@@ -2,8 +2,22 @@
 //!
 //! A leader answers a read with its commit index, once a round of heartbeats that began after the read has
 //! shown that it still led. Reads that come while a round is out share the next one.
+//!
+//! # Leases (thesis §6.4.1)
+//!
+//! Whoever has answered a round elects nobody else for `election_timeout_min` from then on. So until that
+//! long after the round *began*, less what clocks may drift, the leader of the round is the only one, and
+//! may answer reads without asking. That holds as long as it has told no successor to campaign: that one
+//! will not wait. As a lease trusts what others remember, a node that has restarted counts as one that has
+//! just heard a leader, and nobody stands for election or votes while it hears one.
+//!
+//! # Reads of a bounded age
+//!
+//! A read index is as old as its question. While the latest question is younger than a read's bound, the read
+//! needs no other: it sees all that was committed when that question was asked. Only this node's own clock
+//! counts, and no message's delay.
 
-use std::mem;
+use std::{mem, time::Duration};
 
 use super::{Effect, Raft, State};
 use crate::{
@@ -18,11 +32,25 @@ pub(super) struct Readers {
     waiting: Vec<Reader>,
     /// In the present round.
     confirming: Option<Round>,
+    /// When the latest confirmed round began.
+    confirmed_since: Option<Time>,
+    /// The lease was of use since the last heartbeat; the next one renews it.
+    lease_used: bool,
+    /// A successor was told to campaign, and may do so at any time in this term.
+    lease_ended: bool,
+}
+
+impl Readers {
+    /// From now on another node may be elected at any time.
+    pub(super) fn end_lease(&mut self) {
+        self.lease_ended = true;
+    }
 }
 
 #[derive(Clone, Debug)]
 struct Round {
     number: u64,
+    began: Time,
     /// The commit index when the round began.
     read_index: LogIndex,
     readers: Vec<Reader>,
@@ -54,6 +82,49 @@ impl Raft {
         self.send(leader, Message::ReadIndex(ReadIndex { term: self.term(), id }));
     }
 
+    /// A read that may trust clocks.
+    pub(super) fn read_by_lease(&mut self, id: ReadId) {
+        let commit_index = self.commit_index;
+        if !self.has_lease() {
+            return self.read(id);
+        }
+        if let Some(leadership) = self.leadership() {
+            leadership.readers.lease_used = true;
+        }
+        self.output.ready(commit_index, id);
+    }
+
+    /// Whether no other node can lead now, and this one knows all that is committed.
+    fn has_lease(&self) -> bool {
+        let State::Leader(leadership) = &self.state else { return false };
+        let readers = &leadership.readers;
+        // thesis §6.4, step 1: as for any read.
+        let knows_commit = self.commit_index >= leadership.term_start;
+        // thesis §3.10: a successor does not wait for an election timeout.
+        let hands_over = leadership.transfer.is_some() || readers.lease_ended;
+        // thesis §6.4.1: from the start of a round that a quorum has answered, with a bound on clock drift.
+        let drift = u32::try_from(self.config.clock_drift_percent_max).unwrap_or(u32::MAX);
+        let parts = drift.saturating_add(100);
+        let length = self.config.election_timeout_min.saturating_mul(100) / parts;
+        let is_within = readers.confirmed_since.is_some_and(|since| self.now < since.after(length));
+        self.config.lease_reads && knows_commit && !hands_over && is_within
+    }
+
+    /// A read that may be a little stale.
+    pub(super) fn read_within(&mut self, id: ReadId, bound: Duration) {
+        match self.fresh {
+            Some((asked, read_index)) if self.now.since(asked) < bound => self.output.ready(read_index, id),
+            _ => self.read(id),
+        }
+    }
+
+    /// A quorum has confirmed that nothing beyond `read_index` was committed at `asked`.
+    fn freshen(&mut self, asked: Time, read_index: LogIndex) {
+        if self.fresh.is_none_or(|(latest, _)| latest <= asked) {
+            self.fresh = Some((asked, read_index));
+        }
+    }
+
     /// A follower asks on behalf of its clients.
     pub(super) fn answer_read_index(&mut self, from: NodeId, request: ReadIndex) {
         let reader = Reader { from: Some(from), id: request.id, since: self.now };
@@ -65,11 +136,12 @@ impl Raft {
 
     /// The leader has answered.
     pub(super) fn take_read_index(&mut self, reply: ReadIndexReply) {
-        if !self.following.settle_read(reply.id) {
-            return;
-        }
+        let Some(asked) = self.following.settle_read(reply.id) else { return };
         match reply.read_index {
-            Some(read_index) => self.output.ready(read_index, reply.id),
+            Some(read_index) => {
+                self.freshen(asked, read_index);
+                self.output.ready(read_index, reply.id);
+            }
             None => self.output.reads_failed.push(reply.id),
         }
     }
@@ -78,16 +150,19 @@ impl Raft {
     pub(super) fn confirm_reads(&mut self) {
         self.end_round();
         let commit_index = self.commit_index;
+        let now = self.now;
         let Some(leadership) = self.leadership() else { return };
+        let renews = leadership.is_heartbeat_due() && mem::take(&mut leadership.readers.lease_used);
         let readers = &mut leadership.readers;
         // thesis §6.4, step 1: until an entry of its own term is committed, a leader does not know what is.
         let knows_commit = commit_index >= leadership.term_start;
-        if readers.waiting.is_empty() || readers.confirming.is_some() || !knows_commit {
+        if (readers.waiting.is_empty() && !renews) || readers.confirming.is_some() || !knows_commit {
             return;
         }
         leadership.round += 1;
         let waiting = mem::take(&mut readers.waiting);
-        let round = Round { number: leadership.round, read_index: commit_index, readers: waiting };
+        let number = leadership.round;
+        let round = Round { number, began: now, read_index: commit_index, readers: waiting };
         readers.confirming = Some(round);
         // A leader that is a quorum by itself needs nobody's answer.
         self.end_round();
@@ -104,10 +179,10 @@ impl Raft {
         if !is_confirmed {
             return;
         }
-        let Some(round) = self.leadership().and_then(|leadership| leadership.readers.confirming.take())
-        else {
-            return;
-        };
+        let Some(leadership) = self.leadership() else { return };
+        let Some(round) = leadership.readers.confirming.take() else { return };
+        leadership.readers.confirmed_since = Some(round.began);
+        self.freshen(round.began, round.read_index);
         let term = self.term();
         for reader in round.readers {
             let Some(from) = reader.from else {

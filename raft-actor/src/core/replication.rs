@@ -44,6 +44,11 @@ impl Leadership {
         }
     }
 
+    /// Whether every peer is told in this turn that the leader lives.
+    pub(super) fn is_heartbeat_due(&self) -> bool {
+        self.heartbeat_due
+    }
+
     pub(super) fn deadline(&self) -> Time {
         let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
         transfer.map_or(self.heartbeat_at, |transfer| transfer.min(self.heartbeat_at))

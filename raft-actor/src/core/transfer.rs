@@ -60,6 +60,7 @@ impl Raft {
         let is_told = transfer.told.is_some_and(|told| now.since(told) < patience);
         if is_ready && !is_told {
             transfer.told = Some(now);
+            leadership.readers.end_lease();
             let to = transfer.to;
             self.send(to, Message::TimeoutNow(TimeoutNow { term }));
         }

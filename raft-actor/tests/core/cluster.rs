@@ -176,8 +176,11 @@ impl Cluster {
         let node = self.node(id);
         let Some(raft) = &mut node.raft else { return };
         for input in &inputs {
-            if let Input::Read { id } = input {
-                node.reads.insert(*id, committed);
+            match input {
+                Input::Read { id } | Input::LeaseRead { id } => drop(node.reads.insert(*id, committed)),
+                // May be stale: the test that asks knows by how much.
+                Input::ReadWithin { id, .. } => drop(node.reads.insert(*id, 0)),
+                _ => {}
             }
         }
         let mut effects = Effects::new();

@@ -241,8 +241,8 @@ fn a_membership_that_is_not_applied_yet_decides_who_is_asked_for_votes() {
     assert_eq!(peers, [2, 3, 4], "the one that has left may be the leader still");
 }
 
-/// Found by the random schedules: node 2 is no voter any more, but only it has what node 1 has lost, and node 1
-/// needs its vote.
+/// Found by the random schedules: a node is no voter any more, but only it has what the other has lost, and
+/// the other needs its vote.
 #[test]
 fn one_that_is_leaving_campaigns_until_that_is_committed_and_does_not_count_itself() {
     let joint = voters(2).changed_by(&change().demote(NodeId(1))).expect("valid").joint_with(&voters(2));

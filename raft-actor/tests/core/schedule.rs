@@ -40,6 +40,7 @@ fn config(random: &mut Rng) -> Config {
     config.inflight_max = random.u64(1..5);
     config.cache_bytes_max = random.u64(0..400);
     config.promotion_lag_max = random.u64(0..10);
+    config.lease_reads = random.bool();
     config
 }
 
@@ -173,7 +174,10 @@ impl Run {
 
     fn read(&mut self, id: u64) {
         self.sequence += 1;
-        self.cluster.input(id, Input::Read { id: ReadId(self.sequence) });
+        let read = ReadId(self.sequence);
+        let by_lease = self.sequence.is_multiple_of(2);
+        let input = if by_lease { Input::LeaseRead { id: read } } else { Input::Read { id: read } };
+        self.cluster.input(id, input);
     }
 
     fn crash(&mut self, id: u64) {

@@ -1,5 +1,5 @@
-//! Changes of members: what is asked of the cluster, and how it is answered. The single copy says that 1 and 2
-//! vote and that 3 learns.
+//! Changes of members: what is asked of the cluster, and how it is answered. The single copy says that 1 and
+//! 2 vote and that 3 learns.
 
 use std::sync::Arc;
 

@@ -1,8 +1,10 @@
 //! The wire rules, each a sentence, against a single copy in memory.
 
 mod answers;
+mod consistency;
 mod members;
 mod refusals;
+mod sessions;
 
 use std::{
     collections::BTreeMap,
@@ -12,51 +14,56 @@ use std::{
 use actix_web::{App, http::StatusCode, test, web};
 use async_trait::async_trait;
 use raft_actor::{
+    client::session::{SessionCommand, SessionOutput},
     error::{ReadError, WriteError},
     membership::{ChangeError, MembershipChange},
+    state_machine::StateMachine,
     status::Status,
-    types::{ClusterId, NodeId},
+    types::{ClusterId, LogId, LogIndex, NodeId, Term},
 };
 use serde_json::{Value, json};
 
 use super::{
     Api, routes,
-    service::{Identity, Service},
+    service::{Consistency, Identity, Service},
 };
-use crate::kv::{Answer, Command, Kv, Query, Summary};
+use crate::kv::{Answer, Command, Kv, Query, Summary, machine::Store};
 
 /// One copy, which leads itself; or one that refuses everything in a given way.
 #[derive(Default)]
 struct Single {
-    kv: Mutex<Kv>,
+    store: Mutex<(Store, u64)>,
     write_error: Option<WriteError>,
     read_error: Option<ReadError>,
     change_error: Option<ChangeError>,
     /// The changes of members that it was asked for.
     changes: Mutex<Vec<MembershipChange>>,
     promoted: Mutex<Vec<NodeId>>,
+    /// What the last read asked for.
+    asked: Mutex<Option<Consistency>>,
 }
 
 impl Single {
-    fn with<T>(&self, work: impl FnOnce(&mut Kv) -> T) -> T {
-        work(&mut self.kv.lock().unwrap_or_else(PoisonError::into_inner))
+    fn with<T>(&self, work: impl FnOnce(&Kv) -> T) -> T {
+        work(self.store.lock().unwrap_or_else(PoisonError::into_inner).0.machine())
     }
 }
 
 #[async_trait]
 impl Service for Single {
-    async fn write(&self, command: Command) -> Result<Answer, WriteError> {
-        let answer = self.with(|kv| kv.apply(3, command));
-        self.write_error.clone().map_or(Ok(answer), Err)
+    async fn write(&self, command: SessionCommand<Command>) -> Result<SessionOutput<Answer>, WriteError> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.1 += 1;
+        let id = LogId::new(Term(3), LogIndex(store.1));
+        let output = store.0.apply(id, command);
+        self.write_error.clone().map_or(Ok(output), Err)
     }
 
-    async fn read(&self, query: Query) -> Result<Answer, ReadError> {
+    async fn read(&self, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(consistency);
         let answer = self.with(|kv| kv.query(&query));
-        self.read_error.clone().map_or(Ok(answer), Err)
-    }
-
-    async fn read_local(&self, query: Query) -> Result<Answer, ReadError> {
-        Ok(self.with(|kv| kv.query(&query)))
+        let failure = self.read_error.clone().filter(|_| consistency != Consistency::Local);
+        failure.map_or(Ok(answer), Err)
     }
 
     async fn summary(&self) -> Result<Summary, ReadError> {
@@ -97,6 +104,16 @@ impl Service for Single {
 
 /// Sends a body to a path; answers with the status and the JSON that came.
 async fn send_to(service: &Arc<Single>, path: &str, body: impl Into<String>) -> (StatusCode, Value) {
+    send_with(service, path, &[], body).await
+}
+
+/// The same, with headers.
+async fn send_with(
+    service: &Arc<Single>,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<String>,
+) -> (StatusCode, Value) {
     let client_addresses = BTreeMap::from([(NodeId(2), "127.0.0.1:1234".to_owned())]);
     let identity = Identity { cluster_id: ClusterId(77), node_id: NodeId(1), client_addresses };
     let service: Arc<dyn Service> = service.clone();
@@ -106,6 +123,7 @@ async fn send_to(service: &Arc<Single>, path: &str, body: impl Into<String>) -> 
         none if none == "GET" => test::TestRequest::get().uri(path),
         body => test::TestRequest::post().uri(path).set_payload(body),
     };
+    let request = headers.iter().fold(request, |request, header| request.insert_header(*header));
     let response = test::call_service(&app, request.to_request()).await;
     let status = response.status();
     let body = test::read_body(response).await;
