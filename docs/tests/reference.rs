@@ -58,7 +58,8 @@ fn advice_of(source: &str) -> BTreeMap<String, String> {
     for line in source.lines() {
         let text = line.trim();
         if let Some(rest) = line.strip_prefix("pub enum ") {
-            rest.trim_end_matches(" {").clone_into(&mut owner);
+            let name = rest.trim_end_matches(" {");
+            if name.ends_with("Error") { name } else { "" }.clone_into(&mut owner);
             doc.clear();
         } else if line == "}" {
             owner.clear();

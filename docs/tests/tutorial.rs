@@ -1,6 +1,7 @@
 //! The programs of the tutorial: chapter by chapter, each a test that runs.
 
 mod exactly_once;
+mod members;
 mod on_disk;
 mod one_node;
 mod over_http;

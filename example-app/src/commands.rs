@@ -59,6 +59,7 @@ pub fn command_line() -> Command {
         .subcommand(with_endpoints(
             Command::new("snapshot").about("Have each node named take a snapshot, and let go of its old log"),
         ))
+        .subcommand(member_command())
         .subcommand(
             with_endpoints(Command::new("get").about("Read a key, or keys that begin alike"))
                 .arg(Arg::new("key").required(true).help("The key"))
@@ -76,6 +77,33 @@ pub fn command_line() -> Command {
             with_endpoints(Command::new("del").about("Delete a key, or keys that begin alike"))
                 .arg(Arg::new("key").required(true).help("The key"))
                 .arg(switch("prefix", "Every key that begins with it")),
+        )
+}
+
+fn member_command() -> Command {
+    let id =
+        || Arg::new("id").required(true).value_parser(value_parser!(u64).range(1..)).help("The node's id");
+    let address = || Arg::new("address").required(true).help("Where its peers reach it, as host:port");
+    Command::new("member")
+        .about("Show and change who belongs to the cluster")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(with_endpoints(Command::new("list").about("Show the members")))
+        .subcommand(
+            with_endpoints(Command::new("add").about("Add a node; start it with `serve --join`"))
+                .arg(id())
+                .arg(address())
+                .arg(switch("learner", "Leave it without a vote, also when it has caught up")),
+        )
+        .subcommand(
+            with_endpoints(Command::new("promote").about("Give a learner that has caught up a vote"))
+                .arg(id()),
+        )
+        .subcommand(with_endpoints(Command::new("remove").about("Remove a node")).arg(id()))
+        .subcommand(
+            with_endpoints(Command::new("update").about("Have a node be reached elsewhere"))
+                .arg(id())
+                .arg(address()),
         )
 }
 
@@ -115,7 +143,10 @@ fn with_settings(command: Command) -> Command {
     // The last of two flags that set the same wins.
     let command = command.arg(file).args_override_self(true);
     KEYS.iter().fold(command, |command, key| {
-        command.arg(Arg::new(key.name).long(key.name.replace('_', "-")).help(key.about))
+        let flag = Arg::new(key.name).long(key.name.replace('_', "-")).help(key.about);
+        // A switch needs no value to be on.
+        let is_switch = key.default == "false";
+        command.arg(if is_switch { flag.num_args(0..=1).default_missing_value("true") } else { flag })
     })
 }
 
@@ -197,6 +228,9 @@ fn plan(flags: &ArgMatches) -> Plan {
 }
 
 fn run_client(command: &str, flags: &ArgMatches) -> ExitCode {
+    // The flags of `member add` are those of its own command.
+    let member = flags.subcommand().filter(|_| command == "member");
+    let (command, flags) = member.unwrap_or((command, flags));
     let endpoints = flags.get_many::<String>("endpoints").into_iter().flatten().cloned();
     let seconds = flags.get_one::<i64>("timeout").copied().unwrap_or_default().unsigned_abs();
     let client = Client::new(endpoints, Duration::from_secs(seconds));
@@ -212,6 +246,7 @@ fn run_client(command: &str, flags: &ArgMatches) -> ExitCode {
 fn ask(client: &Client, command: &str, flags: &ArgMatches) -> Result<String, ClientError> {
     let text = |name| flags.get_one::<String>(name).cloned().unwrap_or_default();
     let number = |name| flags.get_one::<i64>(name).copied().unwrap_or_default();
+    let id = || flags.get_one::<u64>("id").copied().unwrap_or_default();
     let as_json = flags.get_flag("json");
     match command {
         "get" => {
@@ -224,6 +259,10 @@ fn ask(client: &Client, command: &str, flags: &ArgMatches) -> Result<String, Cli
             };
             client::get(client, &get, as_json)
         }
+        "list" => client::members(client, as_json),
+        "add" => client::add_member(client, id(), &text("address"), flags.get_flag("learner"), as_json),
+        "promote" | "remove" => client::change_member(client, command, id(), None, as_json),
+        "update" => client::change_member(client, command, id(), Some(&text("address")), as_json),
         "put" => client::put(client, &text("key"), &text("value"), as_json),
         "del" => client::delete(client, &text("key"), flags.get_flag("prefix"), as_json),
         "snapshot" => client::snapshot(client, as_json),

@@ -2,7 +2,7 @@
 //! the place of [`Kv`], and your own routes beside the endpoint's.
 
 use actix_web::{App, HttpServer, dev::Server, web};
-use raft_actor::{error::StartError, node::Node, runtime::actix::ActixRuntime, types::NodeId};
+use raft_actor::{error::StartError, node::Node, runtime::actix::ActixRuntime};
 use raft_net_http::{Endpoint, HttpTransport};
 use raft_storage_file::{FileLog, FileSnapshots, Identity, Options};
 
@@ -17,8 +17,9 @@ pub async fn start(settings: &Settings) -> Result<Node<Store>, StartError> {
     let (cluster_id, node_id) = (settings.cluster_id, settings.node_id);
     let identity = Identity { cluster_id, node_id };
     let options = Options::default().with_segment_bytes(settings.segment_bytes);
-    Node::builder(node_id, Store::new(Kv::default()))
-        .members(settings.members.clone())
+    let builder = Node::builder(node_id, Store::new(Kv::default())).members(settings.members.clone());
+    let builder = if settings.join { builder.join() } else { builder };
+    builder
         .storage(FileLog::open_with(settings.data.join("raft"), identity, options)?)
         .snapshots(FileSnapshots::open(settings.data.join("snapshots"), identity)?)
         .transport(HttpTransport::new(cluster_id, node_id))
@@ -28,11 +29,11 @@ pub async fn start(settings: &Settings) -> Result<Node<Store>, StartError> {
         .await
 }
 
-/// The node's door for its peers. The members are fixed, so a node that is not one of them is a stranger.
+/// The node's door for its peers. A node that has a leader knows whom to expect, and refuses strangers.
 pub fn endpoint(settings: &Settings, node: &Node<Store>) -> Endpoint {
-    let members: Vec<NodeId> = settings.members.keys().copied().collect();
+    let known = node.clone();
     Endpoint::new(settings.cluster_id, settings.node_id, node.inbox())
-        .with_members(move |peer| members.contains(&peer))
+        .with_members(move |peer| known.expects(peer))
 }
 
 /// The HTTP servers of a node: one for clients and peers, or one for each where peers have an address of

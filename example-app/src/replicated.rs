@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, SnapshotError, WriteError},
+    membership::{ChangeError, MembershipChange},
     node::Node,
     status::Status,
-    types::SnapshotMeta,
+    types::{NodeId, SnapshotMeta},
 };
 
 use crate::{
@@ -32,6 +33,20 @@ impl Service for Node<Store> {
 
     async fn summary(&self) -> Result<Summary, ReadError> {
         Node::read_local(self, |store: &Store| store.machine().summary()).await
+    }
+
+    async fn change_members(&self, change: MembershipChange) -> Result<(), ChangeError> {
+        Node::change_membership(self, change).await.map(|_| ())
+    }
+
+    fn promote_when_ready(&self, learner: NodeId) {
+        let node = self.clone();
+        actix_web::rt::spawn(async move {
+            match Node::promote_when_ready(&node, learner).await {
+                Ok(_) => tracing::info!(%learner, "the new member has caught up, and votes"),
+                Err(error) => tracing::warn!(%learner, %error, "the new member stays without a vote"),
+            }
+        });
     }
 
     async fn status(&self) -> Status {

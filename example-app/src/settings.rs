@@ -38,6 +38,8 @@ pub struct Settings {
     pub address: String,
     /// Where its peers reach it, if not at `address`.
     pub peer_address: Option<String>,
+    /// Whether the node waits to be added to a cluster that exists.
+    pub join: bool,
     /// The cluster's first members, each with the address that its peers reach it at.
     pub members: BTreeMap<NodeId, String>,
     /// Where clients reach members whose two addresses differ.

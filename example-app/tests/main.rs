@@ -6,6 +6,7 @@ mod exactly_once;
 mod harness;
 mod leader_loss;
 mod lifecycle;
+mod membership;
 mod snapshots;
 
 /// The program under test.

@@ -36,6 +36,8 @@ pub struct Config {
     pub write_bytes_max: u64,
     /// Reads under way on one node; one more is refused as overloaded. Default 65,536.
     pub reads_max: u64,
+    /// How many entries a learner may be behind when it becomes a voter. Default 1,000.
+    pub promotion_lag_max: u64,
     /// Whether a leader may answer reads that allow it from its lease, trusting clocks (thesis §6.4.1). The
     /// same on every node, as `election_timeout_min` must be then. Default false: such reads are confirmed by
     /// a quorum like all others.
@@ -77,6 +79,7 @@ impl Default for Config {
             writes_max: 65_536,
             write_bytes_max: 64 << 20,
             reads_max: 65_536,
+            promotion_lag_max: 1000,
             lease_reads: false,
             clock_drift_percent_max: 10,
             forward_writes: true,

@@ -171,15 +171,21 @@ pub enum StartError {
     #[error("cannot start the runtime: {0}")]
     Runtime(#[source] std::io::Error),
     /// The storage is new and no members were given, so there is nothing to belong to.
-    /// What to do: give the initial members to the builder, the same on every node.
-    #[error("node {node} has an empty log and no members; give the builder the cluster's initial members")]
+    /// What to do: give the initial members to the builder, the same on every node; or have the node join.
+    #[error(
+        "node {node} has an empty log and no members; give the builder the cluster's initial members, \
+         or have it join a cluster that exists"
+    )]
     NoMembers {
         /// This node.
         node: NodeId,
     },
     /// The initial members do not name this node.
-    /// What to do: add it, or correct its id.
-    #[error("node {node} is not among the initial members it was given")]
+    /// What to do: add it, or correct its id; a node that is new in a cluster that exists must join it.
+    #[error(
+        "node {node} is not among the initial members it was given; a node that is new in a cluster \
+         that exists must join it"
+    )]
     NotAMember {
         /// This node.
         node: NodeId,

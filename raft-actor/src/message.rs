@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::WriteError,
+    membership::{ChangeError, MembershipChange},
     types::{Entries, GroupId, LogId, LogIndex, NodeId, SnapshotMeta, Term},
 };
 
@@ -22,7 +23,7 @@ pub struct Envelope {
     pub message: Message,
 }
 
-/// One message. All are the core's, but the two that carry writes: those pass between consensus actors.
+/// One message. Those that say so are not the core's: they pass between consensus actors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Message {
@@ -48,6 +49,12 @@ pub enum Message {
     InstallSnapshot(InstallSnapshot),
     /// The answer to it.
     InstallSnapshotReply(InstallSnapshotReply),
+    /// A node says where it is reached, to one whose log may not say so yet. Not for the core.
+    Introduction(Introduction),
+    /// A node carries a change of members to the leader. Not for the core.
+    ForwardChange(ForwardChange),
+    /// The answer to it, once the change is settled. Not for the core.
+    ForwardChangeReply(ForwardChangeReply),
 }
 
 /// Raft Figure 2, RequestVote RPC.
@@ -201,8 +208,34 @@ pub struct InstallSnapshotReply {
     pub installed: bool,
 }
 
+/// Where the sender is reached. Links go one way: whoever is asked by a node that it does not know, being new
+/// or behind, could not answer without this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Introduction {
+    /// In the form that the transport understands.
+    pub address: String,
+}
+
+/// A change of members carried to the leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardChange {
+    /// The sender's number for the change.
+    pub id: u64,
+    /// The change.
+    pub change: MembershipChange,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardChangeReply {
+    /// The change.
+    pub id: u64,
+    /// The entry that the new members come from, or why there is none.
+    pub result: Result<LogId, ChangeError>,
+}
+
 impl Message {
-    /// The term that a message speaks in; forwarded writes speak in none.
+    /// The term that a message speaks in; what is not for the core speaks in none.
     pub fn term(&self) -> Option<Term> {
         match self {
             Message::RequestVote(message) => Some(message.term),
@@ -214,7 +247,11 @@ impl Message {
             Message::ReadIndexReply(message) => Some(message.term),
             Message::InstallSnapshot(message) => Some(message.term),
             Message::InstallSnapshotReply(message) => Some(message.term),
-            Message::ForwardWrites(_) | Message::ForwardWritesReply(_) => None,
+            Message::ForwardWrites(_)
+            | Message::ForwardWritesReply(_)
+            | Message::Introduction(_)
+            | Message::ForwardChange(_)
+            | Message::ForwardChangeReply(_) => None,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     actors::{
         applier,
         consensus::Mail,
+        links::Acquaintances,
         reads::{Level, Read},
         waiter::{Outcome, Waiter},
     },
@@ -25,6 +26,7 @@ use crate::{
     lifecycle::Ending,
     message::Envelope,
     runtime::{
+        SharedRuntime,
         mailbox::{Addr, SendError},
         permits::{Permit, Permits},
     },
@@ -35,6 +37,7 @@ use crate::{
 };
 
 mod builder;
+mod members;
 mod recover;
 
 pub use builder::NodeBuilder;
@@ -48,6 +51,8 @@ struct Shared<S: StateMachine> {
     id: NodeId,
     group: GroupId,
     config: Config,
+    runtime: SharedRuntime,
+    acquaintances: Arc<Acquaintances>,
     consensus: Addr<Mail<S>>,
     applier: Addr<applier::Mail<S>>,
     write_permits: Permits,

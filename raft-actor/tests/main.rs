@@ -7,6 +7,7 @@ mod endurance;
 mod exhaustive;
 mod face;
 mod failures;
+mod members;
 mod network;
 mod reads;
 mod runtime;

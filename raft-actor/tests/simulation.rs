@@ -11,6 +11,7 @@ use std::{
 use raft_actor::{
     config::Config,
     error::WriteError,
+    membership::{ChangeError, MembershipChange},
     node::Node,
     runtime::{
         Place, Runtime, SharedRuntime,
@@ -113,6 +114,48 @@ async fn read(runtime: &SharedRuntime, nodes: &Handles, history: &Arc<Mutex<Hist
     }
 }
 
+/// Has members come and go, until the clients are done: asks any node, for up to three changes at once.
+async fn operator(
+    nodes: u64,
+    runtime: SharedRuntime,
+    handles: Handles,
+    done: Arc<Mutex<u64>>,
+    counts: Arc<Mutex<Counts>>,
+) {
+    while *done.lock().expect("no panic") < CLIENTS {
+        sleep(&*runtime, Duration::from_millis(runtime.random() % 200)).await;
+        let asked = {
+            let handles = handles.lock().expect("no panic");
+            handles.values().nth(runtime.random() as usize % handles.len().max(1)).cloned()
+        };
+        let Some(asked) = asked else { continue };
+        let status = asked.status().await;
+        let mut change = MembershipChange::new();
+        for _ in 0..[1, 1, 2, 3][runtime.random() as usize % 4] {
+            let node = NodeId(1 + runtime.random() % nodes);
+            let members = &status.membership;
+            change = match (members.voters().contains(&node), runtime.random() % 3) {
+                _ if !members.contains(node) => change.add_learner(node, format!("node {}", node.0)),
+                (false, 0) | (true, 1) => change.remove(node),
+                (true, 2) => change.demote(node),
+                _ => change.promote(node),
+            };
+        }
+        let outcome = asked.change_membership(change.clone()).await;
+        let mut counts = counts.lock().expect("no panic");
+        match outcome {
+            Ok(_) => {
+                let after = status.membership.changed_by(&change);
+                let is_without = |leader| after.is_ok_and(|after| !after.voters().contains(&leader));
+                counts.changes += 1;
+                counts.leaders_removed += u64::from(status.leader.is_some_and(is_without));
+            }
+            Err(ChangeError::Unknown) => counts.unknown_changes += 1,
+            Err(_) => counts.refused_changes += 1,
+        }
+    }
+}
+
 /// What a run has seen, to be printed, and to be found wanting.
 #[derive(Default, Debug)]
 struct Counts {
@@ -123,6 +166,19 @@ struct Counts {
     crashes: u64,
     cuts: u64,
     noisy: u64,
+    changes: u64,
+    refused_changes: u64,
+    unknown_changes: u64,
+    leaders_removed: u64,
+}
+
+impl Counts {
+    fn add_changes(&mut self, others: &Counts) {
+        self.changes += others.changes;
+        self.refused_changes += others.refused_changes;
+        self.unknown_changes += others.unknown_changes;
+        self.leaders_removed += others.leaders_removed;
+    }
 }
 
 struct Machines {
@@ -145,12 +201,29 @@ fn config(seed: u64) -> Config {
     config
 }
 
-async fn run_with_faults(seed: u64, simulator: Arc<SimRuntime>) -> Counts {
+fn start_client(
+    number: u64,
+    hall: &SharedRuntime,
+    handles: &Handles,
+    history: &Arc<Mutex<History>>,
+    done: &Arc<Mutex<u64>>,
+) {
+    let work = client(number, hall.clone(), handles.clone(), history.clone(), 150);
+    let done = done.clone();
+    let task = async move {
+        work.await;
+        *done.lock().expect("no panic") += 1;
+    };
+    hall.spawn("client", Place::Any, Box::pin(task));
+}
+
+/// Nodes from `NODES + 1` to `nodes` wait to join, and members come and go.
+async fn run_with_faults(seed: u64, nodes: u64, simulator: Arc<SimRuntime>) -> Counts {
     let mut machines = Machines { simulator: simulator.clone(), running: BTreeMap::new() };
     let hall: SharedRuntime = Arc::new(simulator.node("hall"));
     let mut cluster = Cluster::new(hall.clone(), NODES, config(seed), Journal::default);
     let handles: Handles = Handles::default();
-    for number in 1..=NODES {
+    for number in 1..=nodes {
         let id = NodeId(number);
         let runtime = machines.boot(id);
         cluster.start_node(id, runtime).await.expect("a node starts");
@@ -159,13 +232,13 @@ async fn run_with_faults(seed: u64, simulator: Arc<SimRuntime>) -> Counts {
     let history = Arc::new(Mutex::new(History::default()));
     let done = Arc::new(Mutex::new(0));
     for number in 1..=CLIENTS {
-        let work = client(number, hall.clone(), handles.clone(), history.clone(), 150);
-        let done = done.clone();
-        let task = async move {
-            work.await;
-            *done.lock().expect("no panic") += 1;
-        };
-        hall.spawn("client", Place::Any, Box::pin(task));
+        start_client(number, &hall, &handles, &history, &done);
+    }
+
+    let changes = Arc::new(Mutex::new(Counts::default()));
+    if nodes > NODES {
+        let work = operator(nodes, hall.clone(), handles.clone(), done.clone(), changes.clone());
+        hall.spawn("operator", Place::Any, Box::pin(work));
     }
 
     let mut counts = Counts::default();
@@ -175,7 +248,7 @@ async fn run_with_faults(seed: u64, simulator: Arc<SimRuntime>) -> Counts {
         match chance.u64(0..6) {
             0 | 1 => {
                 counts.crashes += 1;
-                let id = NodeId(chance.u64(1..=NODES));
+                let id = NodeId(chance.u64(1..=nodes));
                 machines.running[&id].crash();
                 cluster.forget_node(id);
                 handles.lock().expect("no panic").remove(&id);
@@ -186,12 +259,12 @@ async fn run_with_faults(seed: u64, simulator: Arc<SimRuntime>) -> Counts {
             }
             2 => {
                 counts.cuts += 1;
-                let (one, other) = (chance.u64(1..=NODES), chance.u64(1..=NODES));
+                let (one, other) = (chance.u64(1..=nodes), chance.u64(1..=nodes));
                 cluster.network().partition(NodeId(one), NodeId(other));
             }
             3 => {
                 counts.cuts += 1;
-                let (one, other) = (chance.u64(1..=NODES), chance.u64(1..=NODES));
+                let (one, other) = (chance.u64(1..=nodes), chance.u64(1..=nodes));
                 cluster.network().cut(NodeId(one), NodeId(other));
             }
             4 => {
@@ -205,6 +278,7 @@ async fn run_with_faults(seed: u64, simulator: Arc<SimRuntime>) -> Counts {
         }
     }
     cluster.network().heal();
+    counts.add_changes(&changes.lock().expect("no panic"));
     let history = std::mem::take(&mut *history.lock().expect("no panic"));
     check(&cluster, &history, &mut counts).await;
     cluster.shutdown().await;
@@ -215,8 +289,12 @@ async fn run_with_faults(seed: u64, simulator: Arc<SimRuntime>) -> Counts {
 /// told.
 async fn check(cluster: &Cluster<Journal>, history: &History, counts: &mut Counts) {
     cluster.leader().await;
+    // The clients are done, and so is the one who changes the members: soon there is no change under way.
+    cluster.sleep(Duration::from_secs(10)).await;
+    let membership = cluster.node(cluster.leader().await).membership().await;
+    assert!(!membership.is_joint(), "a change is half made: {membership:?}");
     let mut journals = Vec::new();
-    for node in cluster.nodes().values() {
+    for node in membership.nodes().map(|node| cluster.node(node)) {
         let read = async || node.read(|journal| journal.values.clone()).await;
         let values = loop {
             match read().await {
@@ -247,18 +325,16 @@ async fn check(cluster: &Cluster<Journal>, history: &History, counts: &mut Count
     counts.reads = history.reads;
 }
 
-fn simulate(seed: u64) -> (Counts, u64) {
+fn simulate(seed: u64, nodes: u64) -> (Counts, u64) {
     let simulator = Arc::new(SimRuntime::new(seed));
-    let counts = simulator.run_until(run_with_faults(seed, simulator.clone()));
+    let counts = simulator.run_until(run_with_faults(seed, nodes, simulator.clone()));
     (counts, simulator.trace_hash())
 }
 
-#[test]
-fn nothing_acknowledged_is_lost_or_applied_twice_whatever_breaks() {
-    let seeds = crate::seeds(40);
+fn simulate_all(seeds: u64, nodes: u64) -> Counts {
     let mut total = Counts::default();
     for seed in 1..=seeds {
-        let (counts, _) = simulate(seed);
+        let (counts, _) = simulate(seed, nodes);
         total.acknowledged += counts.acknowledged;
         total.unknown += counts.unknown;
         total.refused += counts.refused;
@@ -266,8 +342,16 @@ fn nothing_acknowledged_is_lost_or_applied_twice_whatever_breaks() {
         total.crashes += counts.crashes;
         total.cuts += counts.cuts;
         total.noisy += counts.noisy;
+        total.add_changes(&counts);
     }
     println!("{seeds} seeds: {total:?}");
+    total
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_or_applied_twice_whatever_breaks() {
+    let seeds = crate::seeds(40);
+    let total = simulate_all(seeds, NODES);
     assert!(
         total.acknowledged as u64 > seeds * 250 && total.reads > seeds * 50,
         "too little was done to mean anything: {total:?}"
@@ -279,9 +363,18 @@ fn nothing_acknowledged_is_lost_or_applied_twice_whatever_breaks() {
 }
 
 #[test]
+fn nothing_acknowledged_is_lost_or_applied_twice_while_members_come_and_go() {
+    let total = simulate_all(crate::seeds(20), NODES + 2);
+    assert!(total.acknowledged > 5_000 && total.reads > 1_000, "too little was done: {total:?}");
+    assert!(total.changes > 300 && total.leaders_removed > 20, "too little was changed: {total:?}");
+    assert!(total.crashes > 100 && total.cuts > 100, "too little was broken: {total:?}");
+}
+
+#[test]
 fn a_run_with_faults_is_the_same_run_for_the_same_seed() {
     for seed in [11, 12] {
-        assert_eq!(simulate(seed).1, simulate(seed).1, "seed {seed}");
+        assert_eq!(simulate(seed, NODES).1, simulate(seed, NODES).1, "seed {seed}");
+        assert_eq!(simulate(seed, NODES + 2).1, simulate(seed, NODES + 2).1, "seed {seed}");
     }
-    assert_ne!(simulate(11).1, simulate(12).1);
+    assert_ne!(simulate(11, NODES).1, simulate(12, NODES).1);
 }

@@ -15,11 +15,11 @@ use proptest::{
 };
 use raft_actor::{
     error::WriteError,
-    membership::Membership,
+    membership::{ChangeError, Membership, MembershipChange, MembershipError},
     message::{
-        AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardWrites, ForwardWritesReply,
-        InstallSnapshot, InstallSnapshotReply, Message, ReadId, ReadIndex, ReadIndexReply, RequestVote,
-        RequestVoteReply, TimeoutNow,
+        AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardChange, ForwardChangeReply,
+        ForwardWrites, ForwardWritesReply, InstallSnapshot, InstallSnapshotReply, Introduction, Message,
+        ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
     },
     testkit::suite::transport::samples,
     types::{Entry, GroupId, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
@@ -303,6 +303,38 @@ fn install() -> impl Strategy<Value = Message> {
     })
 }
 
+fn change() -> impl Strategy<Value = MembershipChange> {
+    let step = (any::<u64>(), any::<u8>(), ".{0,9}");
+    vec(step, 0..5).prop_map(|steps| {
+        steps.into_iter().fold(MembershipChange::new(), |change, (node, kind, address)| {
+            let node = NodeId(node);
+            match kind % 5 {
+                0 => change.add_learner(node, address),
+                1 => change.promote(node),
+                2 => change.demote(node),
+                3 => change.remove(node),
+                _ => change.set_address(node, address),
+            }
+        })
+    })
+}
+
+fn change_outcome() -> impl Strategy<Value = Result<LogId, ChangeError>> {
+    let node = || any::<u64>().prop_map(NodeId);
+    prop_oneof![
+        log_id().prop_map(Ok),
+        option::of(node()).prop_map(|leader| Err(ChangeError::NotLeader { leader })),
+        node().prop_map(|node| Err(ChangeError::Invalid(MembershipError::Repeated(node)))),
+        (node(), any::<u64>(), any::<u64>()).prop_map(|(node, lag, lag_max)| Err(ChangeError::Lagging {
+            node,
+            lag,
+            lag_max
+        })),
+        vec(node(), 0..4).prop_map(|silent| Err(ChangeError::NoQuorum { silent })),
+        Just(Err(ChangeError::UnderWay))
+    ]
+}
+
 fn message() -> impl Strategy<Value = Message> {
     let result = prop_oneof![(log_id(), bytes()).prop_map(Ok), write_error().prop_map(Err)];
     let term = || any::<u64>().prop_map(Term);
@@ -335,6 +367,11 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(id, commands)| Message::ForwardWrites(ForwardWrites { id, commands })),
         (any::<u64>(), vec(result, 0..9))
             .prop_map(|(id, results)| Message::ForwardWritesReply(ForwardWritesReply { id, results })),
+        ".{0,40}".prop_map(|address| Message::Introduction(Introduction { address })),
+        (any::<u64>(), change())
+            .prop_map(|(id, change)| Message::ForwardChange(ForwardChange { id, change })),
+        (any::<u64>(), change_outcome())
+            .prop_map(|(id, result)| Message::ForwardChangeReply(ForwardChangeReply { id, result })),
     ]
 }
 

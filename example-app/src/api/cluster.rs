@@ -29,7 +29,7 @@ struct MemberListJson {
 }
 
 #[derive(Serialize)]
-struct MemberJson {
+pub(super) struct MemberJson {
     #[serde(rename = "ID", serialize_with = "write_number")]
     id: u64,
     name: String,
@@ -52,7 +52,7 @@ async fn member_list(api: web::Data<Api>, body: Body) -> Result<HttpResponse, Ap
     Ok(json(&MemberListJson { header: api.header(summary.revision, status.term.0), members }))
 }
 
-fn member(api: &Api, status: &Status, node: NodeId) -> MemberJson {
+pub(super) fn member(api: &Api, status: &Status, node: NodeId) -> MemberJson {
     let peer = status.membership.address(node).unwrap_or_default();
     let client = api.identity.client_addresses.get(&node).map_or(peer, String::as_str);
     MemberJson {

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use actix_web::{HttpResponse, ResponseError, http::StatusCode};
-use raft_actor::error::{ReadError, SessionError, WriteError};
+use raft_actor::{
+    error::{ReadError, SessionError, WriteError},
+    membership::{ChangeError, MembershipError},
+};
 use serde::Serialize;
 
 use super::response;
@@ -70,6 +73,33 @@ impl ApiError {
         ApiError::new(StatusCode::GATEWAY_TIMEOUT, 4, "etcdserver: request timed out")
     }
 
+    pub(super) fn member_not_found() -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, 5, "etcdserver: member not found")
+    }
+
+    pub(super) fn bad_member_urls() -> ApiError {
+        ApiError::invalid("etcdserver: given member URLs are invalid")
+    }
+
+    pub(super) fn peer_urls_exist() -> ApiError {
+        ApiError::precondition("etcdserver: Peer URLs already exists")
+    }
+
+    pub(super) fn not_a_learner() -> ApiError {
+        ApiError::precondition("etcdserver: can only promote a learner member")
+    }
+
+    /// The cluster is not such that this could be done.
+    fn precondition(words: &str) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, 9, words)
+    }
+
+    /// The same kind of error in other words.
+    pub(super) fn in_words(mut self, words: String) -> ApiError {
+        self.words = words;
+        self
+    }
+
     fn stopped() -> ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, 14, "etcdserver: server stopped")
     }
@@ -123,6 +153,33 @@ impl From<ReadError> for ApiError {
             ReadError::NotLeader { .. } => ApiError::no_leader(),
             ReadError::Overloaded => ApiError::overloaded(),
             ReadError::Stopped => ApiError::stopped(),
+            _ => ApiError::timed_out(),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> ApiError {
+        match error {
+            ChangeError::NotLeader { .. } => ApiError::no_leader(),
+            ChangeError::NotReady | ChangeError::UnderWay => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, 14, format!("etcdserver: {error}"))
+            }
+            ChangeError::Invalid(MembershipError::NotAMember(_)) => ApiError::member_not_found(),
+            ChangeError::Invalid(MembershipError::AlreadyAMember(_)) => {
+                ApiError::precondition("etcdserver: member ID already exist")
+            }
+            ChangeError::Lagging { .. } | ChangeError::Silent { .. } => ApiError::precondition(
+                "etcdserver: can only promote a learner member which is in sync with leader",
+            ),
+            ChangeError::NoQuorum { .. } | ChangeError::Invalid(MembershipError::NoVoters) => {
+                ApiError::precondition(
+                    "etcdserver: re-configuration failed due to not enough started members",
+                )
+            }
+            ChangeError::Invalid(error) => ApiError::invalid(format!("etcdserver: {error}")),
+            ChangeError::Stopped => ApiError::stopped(),
+            // Unknown, and whatever a later version may add: the outcome is not known.
             _ => ApiError::timed_out(),
         }
     }

@@ -8,6 +8,7 @@ mod consistency;
 mod error;
 mod health;
 mod keys;
+mod members;
 pub mod raft_status;
 mod request;
 mod response;
@@ -102,11 +103,13 @@ pub fn routes(api: web::Data<Api>, body_bytes_max: usize) -> impl FnOnce(&mut we
     move |config| {
         config.app_data(api).app_data(web::PayloadConfig::new(body_bytes_max));
         for prefix in PREFIXES {
-            config.service(web::scope(prefix).configure(keys::routes).configure(cluster::routes));
+            let scope = web::scope(prefix).configure(keys::routes).configure(cluster::routes);
+            config.service(scope.configure(members::routes));
         }
         config
             .configure(health::routes)
             .configure(admin::routes)
+            .configure(members::admin_routes)
             .configure(session::routes)
             .default_service(web::to(|| async { ApiError::not_found().respond() }));
     }

@@ -105,9 +105,6 @@ impl From<(u64, u64)> for Progress {
 impl RaftStatus {
     /// The view of `status`.
     pub fn new(cluster_id: ClusterId, revision: i64, status: &Status) -> RaftStatus {
-        let membership = &status.membership;
-        let addresses =
-            membership.nodes().map(|node| (node, membership.address(node).unwrap_or_default().to_owned()));
         RaftStatus {
             cluster_id,
             id: status.id,
@@ -124,17 +121,25 @@ impl RaftStatus {
             snapshot_index: status.snapshot.as_ref().map(|snapshot| snapshot.last.index),
             receiving: status.receiving.map(Progress::from),
             revision,
-            membership: MembershipView {
-                voters: membership.voters().iter().copied().collect(),
-                outgoing: membership.outgoing().iter().copied().collect(),
-                learners: membership.learners().iter().copied().collect(),
-                addresses: addresses.collect(),
-                log_id: status.membership_log_id,
-            },
+            membership: MembershipView::new(status),
             peers: status.peers.iter().map(|(node, peer)| (*node, PeerView::from(peer))).collect(),
             transfer: status.transfer,
             election_in_ms: status.election_in.map(milliseconds),
             failure: status.failure.clone(),
+        }
+    }
+}
+
+impl MembershipView {
+    /// The members of `status`.
+    pub fn new(status: &Status) -> MembershipView {
+        let membership = &status.membership;
+        MembershipView {
+            voters: membership.voters().iter().copied().collect(),
+            outgoing: membership.outgoing().iter().copied().collect(),
+            learners: membership.learners().iter().copied().collect(),
+            addresses: membership.addresses().clone(),
+            log_id: status.membership_log_id,
         }
     }
 }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, SnapshotError, WriteError},
+    membership::{ChangeError, MembershipChange},
     status::Status,
     types::{ClusterId, NodeId, SnapshotMeta},
 };
@@ -24,6 +25,12 @@ pub trait Service: Send + Sync + 'static {
 
     /// The sizes and the revision of this node's own store.
     async fn summary(&self) -> Result<Summary, ReadError>;
+
+    /// Changes the members; answers once that is sure to stay.
+    async fn change_members(&self, change: MembershipChange) -> Result<(), ChangeError>;
+
+    /// Has a learner be given a vote as soon as it has caught up. Does not wait for it.
+    fn promote_when_ready(&self, node: NodeId);
 
     /// What this node knows of itself and of its peers.
     async fn status(&self) -> Status;

@@ -1,6 +1,7 @@
 //! The command line's client: asks one node, and the next one where that is not there.
 
 mod commands;
+mod members;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use self::commands::{Get, delete, get, put, snapshot, status};
+pub use self::members::{add_member, change_member, members};
 pub use self::table::table;
 use crate::api::raft_status::RaftStatus;
 

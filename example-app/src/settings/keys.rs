@@ -46,6 +46,12 @@ pub const KEYS: &[Key] = &[
         "127.0.0.1:2380",
         "What it listens on for its peers, as host:port. Not set: at `address`, with the clients.",
     ),
+    key(
+        "join",
+        "false",
+        "Whether this node is new in a cluster that exists: it waits to be added, and needs no `members`.\n\
+         It may stay true: a folder that is not new goes on where it was.",
+    ),
     required(
         "members",
         r#"["1=127.0.0.1:2379", "2=127.0.0.1:2389", "3=127.0.0.1:2399"]"#,
@@ -122,6 +128,7 @@ pub const KEYS: &[Key] = &[
         "Bytes of the newest entries that are kept in memory for peers and the store.",
     ),
     key("command_bytes_max", "2097152", "Bytes of one command in the log. At least 1."),
+    key("promotion_lag_max", "1000", "How many entries a learner may be behind when it is given a vote."),
     key("writes_max", "65536", "Writes under way on this node; one more is refused (429)."),
     key(
         "write_bytes_max",

@@ -36,7 +36,13 @@ impl Reader {
 
     /// The settings, if [`Reader::finish`] says that they are whole.
     pub(super) fn settings(&mut self) -> Settings {
+        let join = self.yes_or_no("join");
+        if join && self.values.get("members").is_some_and(is_empty) {
+            // It takes its members from the cluster's log.
+            self.values.remove("members");
+        }
         let settings = Settings {
+            join,
             cluster_id: ClusterId(self.number("cluster_id", 1)),
             node_id: NodeId(self.number("node_id", 1)),
             data: PathBuf::from(self.text("data")),
@@ -51,7 +57,7 @@ impl Reader {
             raft: self.raft(),
         };
         let Settings { node_id, members, .. } = &settings;
-        if !members.is_empty() && node_id.0 > 0 && !members.contains_key(node_id) {
+        if !join && !members.is_empty() && node_id.0 > 0 && !members.contains_key(node_id) {
             self.break_rule(format!("members: this node ({node_id}) is not among them"));
         }
         if let Err(error) = EnvFilter::try_new(&settings.log) {
@@ -72,6 +78,7 @@ impl Reader {
         raft.election_timeout_min = self.milliseconds("election_timeout_min_ms");
         raft.election_timeout_max = self.milliseconds("election_timeout_max_ms");
         raft.request_timeout = self.milliseconds("request_timeout_ms");
+        raft.promotion_lag_max = self.number("promotion_lag_max", 0);
         raft.lease_reads = self.yes_or_no("lease_reads");
         raft.clock_drift_percent_max = self.number("clock_drift_percent_max", 0);
         raft.forward_writes = self.yes_or_no("forward_writes");
@@ -105,7 +112,7 @@ impl Reader {
     /// The value of a key; `None` where it is not set (which is said, if it must be) or not of its kind.
     fn take<T>(&mut self, name: &str, convert: impl FnOnce(Value) -> Result<T, ConfigError>) -> Option<T> {
         let value = self.values.remove(name)?;
-        if value.clone().into_string().is_ok_and(|text| text.is_empty()) {
+        if is_empty(&value) {
             if let Some(key) = KEYS.iter().find(|key| key.name == name && key.required) {
                 self.break_rule(format!("{name} is not set; for example {}", key.example));
             }
@@ -167,6 +174,10 @@ impl Reader {
         }
         addresses
     }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.clone().into_string().is_ok_and(|text| text.is_empty())
 }
 
 fn is_address(text: &str) -> bool {

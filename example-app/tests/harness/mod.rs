@@ -27,6 +27,8 @@ pub(crate) struct Cluster {
     processes: Vec<Option<Child>>,
     /// Flags that every node gets beside its own.
     pub(crate) flags: Vec<String>,
+    /// The nodes from here on join, and wait to be added.
+    first_members: usize,
     agent: ureq::Agent,
 }
 
@@ -39,6 +41,7 @@ impl Cluster {
             ports: free_ports(nodes),
             processes: (0..nodes).map(|_| None).collect(),
             flags: Vec::new(),
+            first_members: nodes,
             agent: agent(Duration::from_secs(8)),
         }
     }
@@ -47,6 +50,17 @@ impl Cluster {
     pub(crate) fn started(program: impl AsRef<Path>, nodes: usize) -> Cluster {
         let mut cluster = Cluster::new(program, nodes);
         for node in 1..=nodes {
+            cluster.start(node);
+        }
+        cluster.wait_for_leader(Duration::from_secs(20));
+        cluster
+    }
+
+    /// A cluster of `first` nodes that run, and `joining` more that do not yet.
+    pub(crate) fn growing(program: impl AsRef<Path>, first: usize, joining: usize) -> Cluster {
+        let mut cluster = Cluster::new(program, first + joining);
+        cluster.first_members = first;
+        for node in 1..=first {
             cluster.start(node);
         }
         cluster.wait_for_leader(Duration::from_secs(20));
@@ -63,6 +77,11 @@ impl Cluster {
         format!("127.0.0.1:{}", self.ports[node - 1])
     }
 
+    /// Two nodes that do not run get each other's address.
+    pub(crate) fn exchange_addresses(&mut self, one: usize, other: usize) {
+        self.ports.swap(one - 1, other - 1);
+    }
+
     /// A node's folder.
     pub(crate) fn data(&self, node: usize) -> PathBuf {
         self.folder.path().join(format!("node{node}"))
@@ -70,16 +89,18 @@ impl Cluster {
 
     /// The command that runs a node.
     pub(crate) fn command(&self, node: usize) -> Command {
-        let members: Vec<String> =
-            self.nodes().map(|member| format!("{member}={}", self.address(member))).collect();
+        let first = 1..=self.first_members;
+        let members: Vec<String> = first.map(|member| format!("{member}={}", self.address(member))).collect();
         let mut command = Command::new(&self.program);
         command
             .args(["serve", "--exit-with-parent", "--node-id", &node.to_string(), "--log", "info"])
-            .args(["--address", &self.address(node), "--members", &members.join(",")])
-            .arg("--data")
-            .arg(self.data(node))
-            .args(&self.flags)
-            .stdin(Stdio::piped());
+            .args(["--address", &self.address(node)]);
+        if node > self.first_members {
+            command.arg("--join");
+        } else {
+            command.args(["--members", &members.join(",")]);
+        }
+        command.arg("--data").arg(self.data(node)).args(&self.flags).stdin(Stdio::piped());
         command
     }
 

@@ -6,6 +6,7 @@ use actix::Message;
 
 use crate::{
     error::{ReadError, WriteError},
+    membership::{ChangeError, MembershipChange},
     state_machine::StateMachine,
     status::Status,
     types::{LogId, NodeId},
@@ -45,6 +46,11 @@ pub struct TransferLeadership {
     /// The successor; `None`: the voter that is furthest ahead.
     pub to: Option<NodeId>,
 }
+
+/// Changes the members; see [`Node::change_membership`](crate::node::Node::change_membership).
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<LogId, ChangeError>")]
+pub struct ChangeMembership(pub MembershipChange);
 
 /// Ends the node in order; see [`Node::shutdown`](crate::node::Node::shutdown).
 #[derive(Clone, Copy, Debug, Message)]

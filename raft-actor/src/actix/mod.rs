@@ -11,9 +11,14 @@ use actix::{
     Actor, Context, Handler, ResponseFuture, Supervised,
     dev::{MessageResponse, OneshotSender},
 };
-pub use messages::{ClientWrite, GetStatus, Outcome, ReadState, Shutdown, TransferLeadership};
+pub use messages::{
+    ChangeMembership, ClientWrite, GetStatus, Outcome, ReadState, Shutdown, TransferLeadership,
+};
 
-use crate::{error::ReadError, node::Node, state_machine::StateMachine, status::Status};
+use crate::{
+    error::ReadError, membership::ChangeError, node::Node, state_machine::StateMachine, status::Status,
+    types::LogId,
+};
 
 /// A node as an actix actor: `RaftNode::new(node).start()`.
 ///
@@ -84,6 +89,15 @@ impl<S: StateMachine> Handler<TransferLeadership> for RaftNode<S> {
     fn handle(&mut self, transfer: TransferLeadership, _: &mut Context<Self>) -> Self::Result {
         let node = self.node.clone();
         Box::pin(async move { node.transfer_leadership(transfer.to).await })
+    }
+}
+
+impl<S: StateMachine> Handler<ChangeMembership> for RaftNode<S> {
+    type Result = ResponseFuture<Result<LogId, ChangeError>>;
+
+    fn handle(&mut self, change: ChangeMembership, _: &mut Context<Self>) -> Self::Result {
+        let node = self.node.clone();
+        Box::pin(async move { node.change_membership(change.0).await })
     }
 }
 

@@ -1,16 +1,17 @@
 //! The consensus actor: owns the core. It drains its mailbox whole, steps what it found as one batch, and
 //! carries out the effects in order. It never waits, and decides nothing that Raft has a rule for.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    applier, election_timer, log_store,
+    applier,
+    changes::{ChangeOutcome, Changes},
+    election_timer,
+    links::{Acquaintances, Links},
+    log_store,
     reads::{Read, Reads},
     replicator,
     snapshotter::Snapshotting,
@@ -22,7 +23,8 @@ use crate::{
     core::{Effect, Effects, Input, LogReader, Raft},
     error::{SnapshotError, WriteError},
     lifecycle::{Ending, Phase},
-    message::{Envelope, ForwardWrites, ForwardWritesReply, Message},
+    membership::MembershipChange,
+    message::{Envelope, ForwardWrites, ForwardWritesReply, Introduction, Message},
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
@@ -31,6 +33,8 @@ use crate::{
     status::Status,
     types::{Entries, LogIndex, NodeId, Role, SnapshotMeta, Term, Time},
 };
+
+mod members;
 
 /// Where so many messages wait for the leader's link already, writes are not carried yet.
 const CARRY_QUEUE_MAX: usize = 256;
@@ -65,6 +69,8 @@ pub(crate) enum Mail<S: StateMachine> {
     Report(Input),
     /// Somebody wants a snapshot.
     TakeSnapshot { reply: oneshot::Sender<Result<SnapshotMeta, SnapshotError>> },
+    /// Somebody wants other members.
+    ChangeMembership { change: MembershipChange, reply: oneshot::Sender<ChangeOutcome> },
     /// Somebody wants this node to campaign.
     Campaign,
     /// Hand over, answer everybody, end.
@@ -78,7 +84,7 @@ pub(crate) struct Cast<S: StateMachine> {
     pub(crate) election_timer: Addr<election_timer::Mail>,
     pub(crate) log_store: Addr<log_store::Mail>,
     pub(crate) applier: Addr<applier::Mail<S>>,
-    pub(crate) replicators: BTreeMap<NodeId, Addr<replicator::Mail>>,
+    pub(crate) links: Links,
     pub(crate) snapshots: Snapshotting,
 }
 
@@ -88,8 +94,12 @@ pub(crate) struct Consensus<S: StateMachine> {
     config: Config,
     cast: Cast<S>,
     ending: Arc<Ending>,
+    acquaintances: Arc<Acquaintances>,
     writes: Writes<S>,
     reads: Reads<S>,
+    changes: Changes,
+    /// Where this node says that it is reached, where the log says otherwise.
+    given_address: Option<String>,
     unreachable: BTreeSet<NodeId>,
     transfers: Vec<oneshot::Sender<bool>>,
     /// The term that this node leads, as its waiting writers know it.
@@ -113,6 +123,7 @@ impl<S: StateMachine> Consensus<S> {
         config: Config,
         cast: Cast<S>,
         ending: Arc<Ending>,
+        acquaintances: Arc<Acquaintances>,
         run: u32,
     ) -> Consensus<S> {
         Consensus {
@@ -120,8 +131,11 @@ impl<S: StateMachine> Consensus<S> {
             config,
             cast,
             ending,
+            acquaintances,
             writes: Writes::new(run),
             reads: Reads::new(run),
+            changes: Changes::new(run),
+            given_address: None,
             unreachable: BTreeSet::new(),
             transfers: Vec::new(),
             leading: None,
@@ -147,6 +161,7 @@ impl<S: StateMachine> Consensus<S> {
                 self.armed = None;
                 self.expiry_due = true;
                 self.retry();
+                self.raft.silent_peers(now).into_iter().for_each(|peer| self.introduce_to(peer));
             }
             Mail::Flushed { sequence } => self.inputs.push(Input::Flushed { sequence }),
             Mail::LogRead { reader, entries } => self.inputs.push(Input::LogRead { reader, entries }),
@@ -175,6 +190,7 @@ impl<S: StateMachine> Consensus<S> {
                 self.cast.snapshots.wait(reply);
                 self.inputs.push(Input::TakeSnapshot);
             }
+            Mail::ChangeMembership { change, reply } => self.take_change(change, reply, now),
             Mail::Campaign => self.inputs.push(Input::Campaign),
             Mail::Shutdown => {
                 if matches!(self.phase, Phase::Running) {
@@ -193,6 +209,11 @@ impl<S: StateMachine> Consensus<S> {
         match envelope.message {
             Message::ForwardWrites(forward) => self.take_carried(from, forward, now),
             Message::ForwardWritesReply(reply) => self.forward_answered(reply),
+            Message::Introduction(Introduction { address }) => {
+                self.cast.links.introduced(from, address, self.unreachable.contains(&from));
+            }
+            Message::ForwardChange(forward) => self.take_carried_change(from, forward, now),
+            Message::ForwardChangeReply(reply) => self.change_settled(reply.id, reply.result),
             message => self.inputs.push(Input::Receive { from, message }),
         }
     }
@@ -200,11 +221,11 @@ impl<S: StateMachine> Consensus<S> {
     /// Writes that another node has carried here. What cannot be decoded is refused at the door: in the log
     /// it would stop every node.
     fn take_carried(&mut self, from: NodeId, forward: ForwardWrites, now: Time) {
-        let Some(origin) = self.cast.replicators.get(&from) else { return };
+        let Some(origin) = self.cast.links.to(from).cloned() else { return };
         if !self.writes.is_new(from, forward.id) {
             return;
         }
-        let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin.clone());
+        let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin);
         let deadline = now.after(self.config.request_timeout);
         for (command, waiter) in forward.commands.into_iter().zip(waiters) {
             let waiter = Waiter::Remote(waiter);
@@ -259,6 +280,7 @@ impl<S: StateMachine> Consensus<S> {
         if std::mem::take(&mut self.expiry_due) {
             self.writes.expire(now, self.raft.leader());
             self.reads.expire(now, self.raft.leader());
+            self.expire_changes(now);
         }
     }
 
@@ -289,7 +311,7 @@ impl<S: StateMachine> Consensus<S> {
             return writes.into_iter().for_each(|write| write.waiter.settle(refused()));
         }
         let way = leader.filter(|leader| !self.unreachable.contains(leader));
-        let way = way.and_then(|leader| Some((leader, self.cast.replicators.get(&leader)?.clone())));
+        let way = way.and_then(|leader| Some((leader, self.cast.links.to(leader)?.clone())));
         // A link that takes nothing gets no more: what waits here has a deadline, what waits there has none.
         let way = way.filter(|(_, replicator)| replicator.len() < CARRY_QUEUE_MAX);
         let (local, remote): (Vec<_>, Vec<_>) =
@@ -310,10 +332,11 @@ impl<S: StateMachine> Consensus<S> {
         match effect {
             Effect::Write(write) => self.cast.log_store.send(log_store::Mail::Write(write)),
             Effect::Send { to, message } => {
-                if let Some(replicator) = self.cast.replicators.get(&to) {
-                    // A peer that takes nothing off its queue loses what is beyond it, as on a network.
-                    let _ = replicator.try_send(replicator::Mail::Send(message));
+                if matches!(message, Message::RequestVote(_)) {
+                    // A voter that is behind may not know the candidate.
+                    self.introduce_to(to);
                 }
+                self.cast.links.send(to, message);
             }
             Effect::ReadLog { reader, first, last, bytes_max } => {
                 self.cast.log_store.send(log_store::Mail::Read { reader, first, last, bytes_max });
@@ -328,6 +351,9 @@ impl<S: StateMachine> Consensus<S> {
             Effect::ReadReady { ids, read_index } => self.reads.confirmed(&ids, read_index),
             Effect::ReadFailed { ids, .. } => self.reads.failed(&ids),
             Effect::RoleChanged { role, term, leader } => self.role_changed(role, term, leader),
+            Effect::MembershipChanged { id, log_id } => self.change_settled(id, Ok(log_id)),
+            Effect::MembershipRefused { id, reason } => self.change_settled(id, Err(reason)),
+            Effect::PeersChanged { peers } => self.follow_peers(&peers),
             Effect::TransferEnded { succeeded } => {
                 for reply in self.transfers.drain(..) {
                     let _ = reply.send(succeeded);
@@ -340,7 +366,7 @@ impl<S: StateMachine> Consensus<S> {
             Effect::RestoreSnapshot { snapshot } => {
                 self.cast.applier.send(applier::Mail::Restore(snapshot));
             }
-            effect => self.cast.snapshots.carry_out(effect, &self.cast.replicators),
+            effect => self.cast.snapshots.carry_out(effect, &mut self.cast.links),
         }
     }
 
@@ -357,6 +383,7 @@ impl<S: StateMachine> Consensus<S> {
             self.writes.leadership_lost();
             self.leading = leading;
         }
+        self.tell_acquaintances();
         if leader.is_some() {
             self.writes.new_leader(term);
         }
@@ -399,6 +426,7 @@ impl<S: StateMachine> Consensus<S> {
         let mut next = self.raft.deadline();
         let housekeeping = self.writes.any_with_deadline()
             || !self.reads.is_empty()
+            || !self.changes.is_empty()
             || !matches!(self.phase, Phase::Running);
         if housekeeping {
             next = next.min(now.after(self.config.heartbeat_interval));
@@ -415,9 +443,6 @@ impl<S: StateMachine> Consensus<S> {
         self.cast.log_store.send(log_store::Mail::Stop);
         self.cast.applier.send(applier::Mail::Stop);
         self.cast.snapshots.stop();
-        for replicator in self.cast.replicators.values() {
-            replicator.send(replicator::Mail::Stop);
-        }
     }
 }
 

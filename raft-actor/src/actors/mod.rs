@@ -8,14 +8,17 @@
 //! * [`applier`] alone holds the state machine;
 //! * [`snapshotter`] writes, sends and receives snapshots.
 //!
-//! Beside them: [`waiter`], a client that waits for its write; [`writes`] and [`reads`], what the consensus
-//! actor remembers of writes and reads under way.
+//! Beside them: [`waiter`], a client that waits for its write; [`writes`], [`reads`] and [`changes`], what
+//! the consensus actor remembers of writes, reads and changes of members under way; [`links`], its
+//! replicators.
 //!
 //! Mail between them carries batches. None of them decides anything that Raft has a rule for.
 
 pub(crate) mod applier;
+pub(crate) mod changes;
 pub(crate) mod consensus;
 pub(crate) mod election_timer;
+pub(crate) mod links;
 pub(crate) mod log_store;
 pub(crate) mod reads;
 pub(crate) mod replicator;

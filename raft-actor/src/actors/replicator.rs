@@ -27,6 +27,8 @@ const RECONNECT_MAX: Duration = Duration::from_millis(500);
 pub(crate) enum Mail {
     /// Send this to the peer.
     Send(Message),
+    /// The peer is reached at another address from now on.
+    Move(String),
     /// The node is ending.
     Stop,
 }
@@ -136,6 +138,12 @@ impl<S: StateMachine> Actor for Replicator<S> {
         for mail in batch.drain(..) {
             match mail {
                 Mail::Send(message) => self.outbox.push(Envelope { group, from, to, message }),
+                Mail::Move(address) => {
+                    self.route.address = address;
+                    self.link = None;
+                    self.backoff.reset();
+                    self.retry_at = Time(0);
+                }
                 // What came before it is still sent: answers to other nodes' clients are among it.
                 Mail::Stop => context.stop(),
             }

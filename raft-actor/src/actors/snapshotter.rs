@@ -1,12 +1,12 @@
 //! The snapshotter: writes, reads and receives snapshots, so that neither the log nor the state machine ever
 //! waits for one. A snapshot is written by a task of its own, beside what is sent and received.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{consensus, replicator};
+use super::{consensus, links::Links, replicator};
 use crate::{
     core::{Effect, Input},
     error::SnapshotError,
@@ -19,7 +19,7 @@ use crate::{
     },
     state_machine::StateMachine,
     storage::{SnapshotStorage, StorageError},
-    types::{NodeId, SnapshotMeta, SnapshotView, Term, Time},
+    types::{SnapshotMeta, SnapshotView, Term, Time},
 };
 
 /// The snapshotter's mail.
@@ -187,17 +187,13 @@ impl Snapshotting {
     }
 
     /// Carries out an effect that is about snapshots.
-    pub(crate) fn carry_out(
-        &mut self,
-        effect: Effect,
-        replicators: &BTreeMap<NodeId, Addr<replicator::Mail>>,
-    ) {
+    pub(crate) fn carry_out(&mut self, effect: Effect, links: &mut Links) {
         let Some(snapshotter) = &self.snapshotter else {
             return self.answer(&Err(SnapshotError::Unsupported));
         };
         match effect {
             Effect::SendSnapshot { to, term, snapshot, offset, bytes_max } => {
-                if let Some(by) = replicators.get(&to).cloned() {
+                if let Some(by) = links.to(to).cloned() {
                     snapshotter.send(Mail::Send { part: Part { term, snapshot, offset, bytes_max }, by });
                 }
             }

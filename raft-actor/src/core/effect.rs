@@ -1,11 +1,12 @@
 //! The core's edge: what happens to it, and what it wants done.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    membership::{ChangeError, MembershipChange},
     message::{Message, ReadId},
     types::{Entries, LogId, LogIndex, LogWrite, NodeId, Role, SnapshotMeta, Term},
 };
@@ -55,6 +56,13 @@ pub enum Input {
     Transfer {
         /// The successor.
         to: Option<NodeId>,
+    },
+    /// Change the members. Answered by [`Effect::MembershipChanged`] or [`Effect::MembershipRefused`].
+    ChangeMembership {
+        /// The caller's number for the change.
+        id: u64,
+        /// What is to become of whom.
+        change: MembershipChange,
     },
     /// Campaign now, without waiting for the election timeout.
     Campaign,
@@ -235,6 +243,26 @@ pub enum Effect {
     RestoreSnapshot {
         /// By which.
         snapshot: SnapshotMeta,
+    },
+    /// The change is made and committed, or was made before.
+    MembershipChanged {
+        /// The change.
+        id: u64,
+        /// The entry that the new members come from.
+        log_id: LogId,
+    },
+    /// The change was not made; after [`ChangeError::Unknown`] it may be yet.
+    MembershipRefused {
+        /// The change.
+        id: u64,
+        /// Why.
+        reason: ChangeError,
+    },
+    /// Whom this node talks to from now on, and where each is reached: all other members, and those that
+    /// have left, until they can know it. Stands before all that is sent to a new one.
+    PeersChanged {
+        /// All of them.
+        peers: BTreeMap<NodeId, String>,
     },
     /// A handing-over has ended: another node leads, or it was given up and this one goes on.
     TransferEnded {

@@ -20,7 +20,7 @@ impl Raft {
 
     pub(super) fn election_timed_out(&mut self) {
         self.reset_election_deadline();
-        if self.membership().is_voter(self.id) {
+        if self.may_campaign() {
             self.start_pre_vote();
         } else {
             // Raft §6: learners and removed servers never campaign; they only stop counting on a silent
@@ -29,9 +29,17 @@ impl Raft {
         }
     }
 
+    /// Whether this node votes; or did, and may be needed until the membership without it is committed: the
+    /// others' logs may all be behind its own (thesis §4.2.2). Its own vote does not count then.
+    pub(super) fn may_campaign(&self) -> bool {
+        let (log_id, membership) = self.log.membership();
+        let is_settled = log_id.index <= self.commit_index;
+        membership.is_voter(self.id) || (!is_settled && self.log.previous_membership().is_voter(self.id))
+    }
+
     /// thesis §9.6: asks whether an election would succeed, before disturbing anyone with a new term.
     pub(super) fn start_pre_vote(&mut self) {
-        if self.role() == Role::Leader || !self.membership().is_voter(self.id) {
+        if self.role() == Role::Leader || !self.may_campaign() {
             return;
         }
         let Some(term) = self.next_term() else { return };
@@ -155,8 +163,9 @@ impl Raft {
 
     fn become_leader(&mut self) {
         debug_assert_eq!(self.hard_state.voted_for, Some(self.id), "a leader has its own vote");
-        let members: Vec<NodeId> = self.membership().nodes().filter(|node| *node != self.id).collect();
-        let leadership = Leadership::new(members, self.log.last().index.next(), self.now);
+        // Those that have left as well, until they can know it.
+        let peers: Vec<NodeId> = self.peers().keys().copied().collect();
+        let leadership = Leadership::new(peers, self.log.last().index.next(), self.now);
         self.state = State::Leader(Box::new(leadership));
         self.set_leader(Some(self.id));
         // Raft §5.4.2, §8: an entry of the new term commits what earlier terms left.

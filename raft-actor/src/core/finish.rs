@@ -79,7 +79,10 @@ impl Raft {
     }
 
     pub(super) fn finish(&mut self, effects: &mut Effects) {
+        self.follow_membership();
         self.advance_commit();
+        self.settle_membership();
+        self.follow_membership();
         self.confirm_reads();
         self.hand_over();
         self.compact();
@@ -90,10 +93,13 @@ impl Raft {
         self.replicate();
         self.release(effects);
         self.give_out();
+        self.leave_if_removed();
         self.tell_reads();
         effects.append(&mut self.output.log_reads);
         effects.append(&mut self.output.applies);
         effects.append(&mut self.output.snapshots);
+        self.note_role_change();
+        effects.append(&mut self.output.events);
         effects.append(&mut self.output.endings);
         self.log.evict(self.config.cache_bytes_max);
     }

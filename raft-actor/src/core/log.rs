@@ -87,6 +87,12 @@ impl Log {
         self.memberships.last().map_or((self.base_id, &self.base), |(id, membership)| (*id, membership))
     }
 
+    /// The membership before the newest: in force again if that one is truncated.
+    pub(super) fn previous_membership(&self) -> &Membership {
+        let before = self.memberships.len().checked_sub(2).and_then(|place| self.memberships.get(place));
+        before.map_or(&self.base, |(_, membership)| membership)
+    }
+
     /// The term of the entry at `index`; none where it was purged, or is not there yet.
     pub(super) fn term_at(&self, index: LogIndex) -> Option<Term> {
         if index == self.purged.index {

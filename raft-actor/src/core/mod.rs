@@ -42,6 +42,12 @@
 //! installs a snapshot only beyond its commit index; a log that holds the snapshot's last entry stays, any
 //! other is discarded whole.
 //!
+//! # Changing the members (Raft §6)
+//!
+//! A new node learns before it votes. Any set of voters follows any other through a joint configuration,
+//! which the leader leaves by itself as soon as it is committed, also a leader that did not begin it. What is
+//! in the log is in force, committed or not. A leader that is removed leads until that is committed.
+//!
 //! # What is refused
 //!
 //! A term more than [`TERM_JUMP_MAX`] above the node's own, or `u64::MAX`, comes from a broken node: its
@@ -52,8 +58,7 @@
 //!
 //! # Caveats
 //!
-//! Without [`Raft::with_snapshots`] the log is never purged, and snapshots of others are not taken in. The
-//! membership is what the log says; there is no input to change it yet.
+//! Without [`Raft::with_snapshots`] the log is never purged, and snapshots of others are not taken in.
 //!
 //! # Example
 //!
@@ -97,6 +102,7 @@ mod progress;
 mod random;
 mod read;
 mod receive;
+mod reconfigure;
 mod replication;
 mod snapshot;
 mod transfer;
@@ -109,7 +115,7 @@ pub use receive::TERM_JUMP_MAX;
 
 use self::{
     commit::Applying, election::Tally, finish::Output, follow::Following, log::Log, random::Random,
-    replication::Leadership,
+    reconfigure::Reconfiguration, replication::Leadership,
 };
 use crate::{
     config::Config,
@@ -145,6 +151,7 @@ pub struct Raft {
     applying: Applying,
     following: Following,
     snapshots: snapshot::Snapshots,
+    reconfiguration: Reconfiguration,
     /// The latest read index, and when it was asked for.
     fresh: Option<(Time, LogIndex)>,
     output: Output,
@@ -188,6 +195,7 @@ impl Raft {
             applying: Applying::default(),
             following: Following::default(),
             snapshots: snapshot::Snapshots::default(),
+            reconfiguration: Reconfiguration::default(),
             fresh: None,
             output: Output::new((Role::Follower, hard_state.term, None)),
         };
@@ -197,6 +205,7 @@ impl Raft {
             raft.leader_contact = Some(now);
         }
         raft.reset_election_deadline();
+        raft.follow_first_membership();
         raft
     }
 
@@ -231,6 +240,7 @@ impl Raft {
             Input::LeaseRead { id } => self.read_by_lease(id),
             Input::ReadWithin { id, bound } => self.read_within(id, bound),
             Input::Transfer { to } => self.start_transfer(to),
+            Input::ChangeMembership { id, change } => self.change_membership(id, &change),
             // thesis §6.4.1: a lease counts on those who hear the leader not to stand against it.
             Input::Campaign if self.config.lease_reads && self.hears_leader() => {}
             Input::Campaign => self.start_pre_vote(),
@@ -268,12 +278,12 @@ impl Raft {
 
     /// When [`Input::Tick`] is due next. A tick that comes early does nothing.
     pub fn deadline(&self) -> Time {
-        let reads = self.reads_deadline();
+        let others = [self.reads_deadline(), self.departure_deadline()];
         let own = match &self.state {
             State::Leader(leadership) => leadership.deadline(),
             _ => self.election_deadline,
         };
-        reads.map_or(own, |reads| reads.min(own))
+        others.into_iter().flatten().fold(own, Time::min)
     }
 
     /// The disk has done a write, and all before it.

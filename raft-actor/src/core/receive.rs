@@ -35,7 +35,12 @@ impl Raft {
             Message::ReadIndexReply(reply) => self.take_read_index(reply),
             Message::InstallSnapshot(request) => self.take_snapshot_chunk(from, request),
             Message::InstallSnapshotReply(reply) => self.take_install_reply(from, reply),
-            Message::ForwardWrites(_) | Message::ForwardWritesReply(_) => {}
+            // These pass between consensus actors.
+            Message::ForwardWrites(_)
+            | Message::ForwardWritesReply(_)
+            | Message::Introduction(_)
+            | Message::ForwardChange(_)
+            | Message::ForwardChangeReply(_) => {}
         }
     }
 

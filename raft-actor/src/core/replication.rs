@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Effect, LogReader, Peers, Raft, State, progress::Progress, read::Readers, transfer::Transfer};
+use super::{
+    Effect, LogReader, Peers, Raft, State, progress::Progress, read::Readers, reconfigure::Awaited,
+    transfer::Transfer,
+};
 use crate::{
     message::{AppendEntries, AppendEntriesReply, AppendOutcome, Message},
     types::{Entries, Entry, LogId, LogIndex, NodeId, Payload, Time},
@@ -21,6 +24,8 @@ pub(super) struct Leadership {
     pub(super) round: u64,
     pub(super) readers: Readers,
     pub(super) transfer: Option<Transfer>,
+    /// The change of members that somebody waits for.
+    pub(super) awaited: Option<Awaited>,
 }
 
 impl Leadership {
@@ -35,6 +40,7 @@ impl Leadership {
             round: 0,
             readers: Readers::default(),
             transfer: None,
+            awaited: None,
         }
     }
 

@@ -192,6 +192,8 @@ impl Raft {
             self.snapshots.taken_index = index;
             self.log.set_base(snapshot.membership.clone(), snapshot.membership_log_id);
             self.snapshots.latest = Some(snapshot);
+            // What was purged may have held the members.
+            self.follow_first_membership();
         }
         self
     }

@@ -73,6 +73,10 @@ impl Raft {
         if leadership.transfer.as_ref().is_some_and(|transfer| now >= transfer.deadline) {
             leadership.transfer = None;
             self.output.endings.push(Effect::TransferEnded { succeeded: false });
+            if !self.membership().is_voter(self.id) && self.log.membership().0.index <= self.commit_index {
+                // Raft §6: it was removed, so it does not go on, successor or not.
+                self.become_follower(self.term(), None);
+            }
         }
     }
 
@@ -81,6 +85,7 @@ impl Raft {
         if leadership.transfer.is_some() {
             self.output.endings.push(Effect::TransferEnded { succeeded: is_newer_term });
         }
+        self.fail_awaited_change(leadership.awaited);
         self.fail_leader_reads(leadership.readers);
     }
 
@@ -88,7 +93,7 @@ impl Raft {
     /// succeed.
     pub(super) fn take_timeout_now(&mut self, from: NodeId) {
         let is_from_leader = self.leader.is_none_or(|leader| leader == from);
-        if is_from_leader && !matches!(self.state, State::Leader(_)) && self.membership().is_voter(self.id) {
+        if is_from_leader && !matches!(self.state, State::Leader(_)) && self.may_campaign() {
             self.campaign(true);
         }
     }

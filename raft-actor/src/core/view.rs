@@ -78,6 +78,15 @@ impl Raft {
         self.log.membership().0
     }
 
+    /// The peers that a leader has not heard for the shortest election timeout.
+    pub fn silent_peers(&self, now: Time) -> Vec<NodeId> {
+        let State::Leader(leadership) = &self.state else { return Vec::new() };
+        let patience = self.config.election_timeout_min;
+        let is_silent = |heard: Option<Time>| heard.is_none_or(|heard| now.since(heard) >= patience);
+        let silent = leadership.peers.iter().filter(|(_, peer)| is_silent(peer.heard));
+        silent.map(|(node, _)| *node).collect()
+    }
+
     /// Everything there is to see at `now`. `failure` is left empty: the core cannot fail.
     pub fn status(&self, now: Time) -> Status {
         let last = self.log.last();

@@ -8,15 +8,16 @@ use crate::{
         applier::{self, Applier},
         consensus::{Cast, Consensus, Mail},
         election_timer::{self, ElectionTimer},
+        links::{Acquaintances, Links, StartReplicator},
         log_store::{self, LogStore},
-        replicator::{self, Replicator, Route},
+        replicator::{Replicator, Route},
         snapshotter::{self, Snapshotter, Snapshotting},
     },
     config::Config,
     core::Raft,
     error::StartError,
     lifecycle::{Ending, Presence},
-    membership::Membership,
+    membership::{Membership, MembershipError},
     runtime::{
         Place, Runtime, SharedRuntime,
         actor::{Actor, Exit, start},
@@ -43,6 +44,7 @@ pub struct NodeBuilder<S: StateMachine> {
     group: GroupId,
     state_machine: S,
     members: Vec<(NodeId, String)>,
+    joins: bool,
     config: Config,
     storage: Option<Box<dyn LogStorage>>,
     snapshots: Option<Arc<dyn SnapshotStorage>>,
@@ -57,6 +59,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             group: GroupId(0),
             state_machine,
             members: Vec::new(),
+            joins: false,
             config: Config::default(),
             storage: None,
             snapshots: None,
@@ -67,12 +70,23 @@ impl<S: StateMachine> NodeBuilder<S> {
 
     /// The cluster's initial members with their addresses, the same on every node. They count where the
     /// storage is new; a node that restarts has its members in its log, and takes only the addresses from
-    /// here.
+    /// here, and those only until the members are changed for the first time.
     pub fn members<A: Into<String>>(
         mut self,
         members: impl IntoIterator<Item = (NodeId, A)>,
     ) -> NodeBuilder<S> {
         self.members = members.into_iter().map(|(node, address)| (node, address.into())).collect();
+        self
+    }
+
+    /// The node is new in a cluster that exists: where its storage is new it waits, never campaigns, and
+    /// needs no members, until the cluster adds it ([`Node::add_learner`]). Where its storage is not new this
+    /// changes nothing, so it may stay switched on.
+    ///
+    /// A node that has lost its storage must not come back under its id while that is still a voter's: it has
+    /// forgotten its vote and what it acknowledged. Remove it, then add it anew.
+    pub fn join(mut self) -> NodeBuilder<S> {
+        self.joins = true;
         self
     }
 
@@ -126,11 +140,14 @@ impl<S: StateMachine> NodeBuilder<S> {
         let snapshots = self.snapshots.clone();
         let (mut state, restored) =
             recover(&mut *storage, snapshots.as_deref(), &mut self.state_machine).await?;
-        if state.is_new() {
+        if state.is_new() && !self.joins {
             // Made before the wait: a future that borrows the builder while it waits could not change
             // threads.
             let first = self.bootstrap(&mut state)?;
             storage.write(&[first]).await?;
+        }
+        if self.id == NodeId(0) {
+            return Err(StartError::Membership(MembershipError::ZeroNodeId));
         }
         let (id, config) = (self.id, self.config.clone());
         let mut raft = Raft::new(id, &config, runtime.random(), runtime.now(), state, Membership::default());
@@ -185,14 +202,14 @@ impl<S: StateMachine> NodeBuilder<S> {
         let watch = Watch { consensus: consensus.clone(), ending: ending.clone() };
 
         let (log_store, applier, timer) = (Addr::new(0), Addr::new(0), Addr::new(0));
-        let replicators = self.start_replicators(runtime, transport, &raft, &watch);
-        let others: Vec<_> = replicators.values().cloned().collect();
         let snapshotter = self.start_snapshotter(runtime, &watch);
+        let (addresses, own_address) = self.addresses(&raft);
+        let start_replicator = self.replicator_factory(runtime, transport, &watch);
         let cast = Cast {
             election_timer: timer.clone(),
             log_store: log_store.clone(),
             applier: applier.clone(),
-            replicators,
+            links: Links::new(start_replicator, &addresses),
             snapshots: Snapshotting::new(snapshotter.clone()),
         };
         watch.start(runtime, place, "election timer", &timer, ElectionTimer { consensus: consensus.clone() });
@@ -203,16 +220,12 @@ impl<S: StateMachine> NodeBuilder<S> {
         let apply = Applier::new(self.state_machine, consensus.clone(), snapshots, restored);
         watch.start_counted(runtime, place, "applier", &applier, apply);
         let run = runtime.random() as u32;
-        let actor = Consensus::new(raft, self.config.clone(), cast, ending.clone(), run);
+        let acquaintances = Arc::new(Acquaintances::default());
+        let (config, known) = (self.config.clone(), acquaintances.clone());
+        let actor = Consensus::new(raft, config, cast, ending.clone(), known, run);
+        let actor = actor.with_address(own_address);
         let presence = Presence::new(&ending);
-        let last = LastWord {
-            presence,
-            log_store,
-            applier: applier.clone(),
-            timer,
-            replicators: others,
-            snapshotter,
-        };
+        let last = LastWord { presence, log_store, applier: applier.clone(), timer, snapshotter };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
 
         let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
@@ -221,6 +234,8 @@ impl<S: StateMachine> NodeBuilder<S> {
             id: self.id,
             group: self.group,
             config: self.config,
+            runtime: runtime.clone(),
+            acquaintances,
             consensus,
             applier,
             write_permits: writes,
@@ -243,25 +258,38 @@ impl<S: StateMachine> NodeBuilder<S> {
         Some(mailbox)
     }
 
-    fn start_replicators(
+    /// Where the peers are reached, and this node where the log does not say so: as the builder was told,
+    /// where the members have never changed, else as the log has it.
+    fn addresses(&self, raft: &Raft) -> (BTreeMap<NodeId, String>, Option<String>) {
+        let mut addresses = raft.peers().clone();
+        if raft.membership_log_id().index > LogIndex(1) {
+            return (addresses, None);
+        }
+        let given: BTreeMap<NodeId, String> = self.members.iter().cloned().collect();
+        for (peer, address) in &mut addresses {
+            if let Some(given) = given.get(peer) {
+                address.clone_from(given);
+            }
+        }
+        (addresses, given.get(&self.id).cloned())
+    }
+
+    /// What starts a replicator, for peers that come later too.
+    fn replicator_factory(
         &self,
         runtime: &SharedRuntime,
         transport: &Arc<dyn Transport>,
-        raft: &Raft,
         watch: &Watch<S>,
-    ) -> BTreeMap<NodeId, Addr<replicator::Mail>> {
-        let given: BTreeMap<NodeId, String> = self.members.iter().cloned().collect();
-        let mut replicators = BTreeMap::new();
-        for peer in raft.membership().nodes().filter(|node| *node != self.id) {
-            let address = given.get(&peer).map(String::as_str).or_else(|| raft.membership().address(peer));
-            let address = address.unwrap_or_default().to_owned();
-            let route = Route { group: self.group, from: self.id, to: peer, address };
+    ) -> StartReplicator {
+        let (group, from) = (self.group, self.id);
+        let (runtime, transport, watch) = (runtime.clone(), transport.clone(), watch.clone());
+        Box::new(move |to, address| {
+            let route = Route { group, from, to, address };
             let replicator = Replicator::new(route, transport.clone(), watch.consensus.clone());
             let mailbox = Addr::new(REPLICATOR_MAIL_MAX);
-            watch.start(runtime, Place::Group(self.group), "replicator", &mailbox, replicator);
-            replicators.insert(peer, mailbox);
-        }
-        replicators
+            watch.start(&runtime, Place::Group(group), "replicator", &mailbox, replicator);
+            mailbox
+        })
     }
 }
 
@@ -280,6 +308,12 @@ fn default_runtime() -> Result<SharedRuntime, StartError> {
 struct Watch<S: StateMachine> {
     consensus: Addr<Mail<S>>,
     ending: Arc<Ending>,
+}
+
+impl<S: StateMachine> Clone for Watch<S> {
+    fn clone(&self) -> Watch<S> {
+        Watch { consensus: self.consensus.clone(), ending: self.ending.clone() }
+    }
 }
 
 impl<S: StateMachine> Watch<S> {
@@ -323,7 +357,6 @@ struct LastWord<S: StateMachine> {
     log_store: Addr<log_store::Mail>,
     applier: Addr<applier::Mail<S>>,
     timer: Addr<election_timer::Mail>,
-    replicators: Vec<Addr<replicator::Mail>>,
     snapshotter: Option<Addr<snapshotter::Mail>>,
 }
 
@@ -337,9 +370,6 @@ impl<S: StateMachine> LastWord<S> {
         self.timer.send(election_timer::Mail::Stop);
         if let Some(snapshotter) = self.snapshotter {
             snapshotter.send(snapshotter::Mail::Stop);
-        }
-        for replicator in self.replicators {
-            replicator.send(replicator::Mail::Stop);
         }
     }
 }

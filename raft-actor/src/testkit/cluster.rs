@@ -63,12 +63,15 @@ impl<S: StateMachine> Cluster<S> {
         }
     }
 
-    /// Starts a node that does not run, on what its log holds.
+    /// Starts a node that does not run, on what its log holds. One that is not among the first joins, and
+    /// waits to be added.
     pub async fn start_node(&mut self, id: NodeId, runtime: SharedRuntime) -> Result<(), StartError> {
         let log = self.logs.entry(id).or_default().clone();
         let snapshots = self.snapshots.entry(id).or_default().clone();
-        let node = Node::builder(id, (self.new_state)())
-            .members(self.members.clone())
+        let builder = Node::builder(id, (self.new_state)());
+        let is_first = self.members.iter().any(|(member, _)| *member == id);
+        let builder = if is_first { builder.members(self.members.clone()) } else { builder.join() };
+        let node = builder
             .storage(log)
             .snapshots(snapshots)
             .transport(self.network.transport(id))
@@ -107,23 +110,23 @@ impl<S: StateMachine> Cluster<S> {
         &self.nodes[&id]
     }
 
-    /// Waits until a majority of the running nodes agree on a leader that runs, and gives it.
+    /// Waits until a leader that runs is known as such to a majority of its voters, and gives it.
     pub async fn leader(&self) -> NodeId {
         loop {
-            let mut votes: BTreeMap<NodeId, usize> = BTreeMap::new();
+            let mut known: BTreeMap<NodeId, NodeId> = BTreeMap::new();
             let mut leaders = Vec::new();
             for node in self.nodes.values() {
                 let status = node.status().await;
+                known.extend(status.leader.map(|leader| (status.id, leader)));
                 if status.role == Role::Leader {
-                    leaders.push(status.id);
-                }
-                if let Some(leader) = status.leader {
-                    *votes.entry(leader).or_default() += 1;
+                    leaders.push(status);
                 }
             }
-            let majority = self.members.len() / 2 + 1;
-            if let Some(leader) = leaders.into_iter().find(|leader| votes.get(leader) >= Some(&majority)) {
-                return leader;
+            let leader = leaders
+                .iter()
+                .find(|status| status.membership.has_quorum(|node| known.get(&node) == Some(&status.id)));
+            if let Some(leader) = leader {
+                return leader.id;
             }
             self.sleep(Duration::from_millis(10)).await;
         }

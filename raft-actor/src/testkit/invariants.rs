@@ -250,8 +250,10 @@ impl Invariants {
         let leader = *self.leaders.entry(term).or_insert(id);
         hold(leader == id, ELECTION_SAFETY, || format!("term {term} has two leaders: n{leader} and n{id}"))?;
         let peers = raft.status(crate::types::Time(u64::MAX)).peers;
+        // One that has left and comes back may have lost its disk, and begins anew.
+        let members = peers.iter().filter(|(peer, _)| raft.membership().contains(**peer));
         let matches: BTreeMap<NodeId, LogIndex> =
-            peers.iter().map(|(peer, status)| (*peer, status.match_index)).collect();
+            members.map(|(peer, status)| (*peer, status.match_index)).collect();
         if let Some((_, last, known)) = before.filter(|(led, ..)| *led == term) {
             let kept = last == LogId::ZERO || sight.id_at(last.index) == Some(last);
             hold(kept, LEADER_APPEND_ONLY, || format!("n{id} leads term {term} and has lost {last}"))?;

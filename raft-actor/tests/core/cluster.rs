@@ -12,7 +12,7 @@ use bytes::Bytes;
 use raft_actor::{
     config::Config,
     core::{Effect, Effects, Input, Raft},
-    membership::Membership,
+    membership::{Membership, MembershipChange},
     message::{Message, ReadId},
     testkit::invariants::{Invariants, Sight, Violation},
     types::{Entry, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Role, Term, Time},
@@ -77,6 +77,8 @@ pub(super) struct Cluster {
     pub(super) config: Config,
     cut: BTreeSet<(NodeId, NodeId)>,
     base: Membership,
+    /// Nodes that were not there at first: they know of no members until the log tells.
+    joined: BTreeSet<NodeId>,
     /// How many recovered entries a restarted core is given at once.
     pub(super) tail_max: usize,
     starts: u64,
@@ -111,6 +113,7 @@ impl Cluster {
             config,
             cut: BTreeSet::new(),
             base: base.clone(),
+            joined: BTreeSet::new(),
             tail_max: usize::MAX,
             starts: seed.wrapping_mul(1000),
             invariants: Invariants::default(),
@@ -134,7 +137,8 @@ impl Cluster {
             let before = place.checked_sub(1).map_or(LogId::ZERO, |place| disk.entries[place].id);
             hold(self.invariants.write(before, std::slice::from_ref(entry)));
         }
-        let raft = Raft::new(id, &self.config, self.starts, self.now, state, self.base.clone());
+        let base = if self.joined.contains(&id) { Membership::default() } else { self.base.clone() };
+        let raft = Raft::new(id, &self.config, self.starts, self.now, state, base);
         let node = Node {
             raft: Some(raft),
             log: disk.clone(),
@@ -145,6 +149,12 @@ impl Cluster {
             reads: BTreeMap::new(),
         };
         self.nodes.insert(id, node);
+    }
+
+    /// A new node starts, with nothing on its disk, and waits to be added.
+    pub(super) fn join(&mut self, id: u64) {
+        self.joined.insert(NodeId(id));
+        self.place(NodeId(id), Disk::default());
     }
 
     pub(super) fn raft(&self, id: u64) -> &Raft {
@@ -318,6 +328,11 @@ impl Cluster {
 
     pub(super) fn propose(&mut self, id: u64, command: &str) {
         self.input(id, Input::Propose { commands: vec![Bytes::from(command.to_owned())] });
+    }
+
+    /// Asks a node to change the members; the answer is told under `number`.
+    pub(super) fn change(&mut self, id: u64, number: u64, change: MembershipChange) {
+        self.input(id, Input::ChangeMembership { id: number, change });
     }
 
     /// The leader of the highest term.

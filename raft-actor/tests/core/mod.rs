@@ -1,11 +1,14 @@
 //! The core against the paper: scenarios one by one, properties at random, and schedules of whole clusters.
 
 mod cluster;
+mod departures;
 mod elections;
 mod figures;
 mod hostile;
 mod leases;
 mod limits;
+mod members;
+mod membership;
 mod one;
 mod properties;
 mod reading;

@@ -264,13 +264,15 @@ fn a_membership_follows_the_log_back_when_it_is_truncated_and_over_a_restart() {
 }
 
 #[test]
-fn a_leader_outside_the_membership_does_not_count_itself() {
+fn a_node_outside_a_committed_membership_does_not_campaign_and_votes() {
     let others = Membership::new((2..=5).map(|id| (NodeId(id), format!("node-{id}")))).expect("valid");
     let wide = voters(5);
     let change = Entry::new(id(1, 1), Payload::Membership(others));
     let state = LogState::of(HardState { term: Term(1), voted_for: None }, vec![change]);
     let mut one = One::recover(wide, state, Config::default());
-    assert_eq!(one.input(Input::Campaign), [], "it is no voter, so it does not even campaign");
+    one.receive_and_flush(2, append(1, id(1, 1), &[], 1));
+    one.pass(700);
+    assert_eq!(one.input(Input::Campaign), [], "it is no voter, and so it does not even campaign");
     assert_eq!(votes(&one.receive_and_flush(2, request_vote(2, id(1, 1)))), [true]);
 }
 

@@ -8,6 +8,7 @@ use fastrand::Rng;
 use raft_actor::{
     config::Config,
     core::Input,
+    membership::MembershipChange,
     message::ReadId,
     types::{NodeId, Role, Term},
 };
@@ -27,6 +28,10 @@ struct Counts {
     lost: usize,
     reads: usize,
     transfers: usize,
+    changes: usize,
+    changes_begun: usize,
+    joint: usize,
+    leaders_removed: usize,
 }
 
 fn config(random: &mut Rng) -> Config {
@@ -34,6 +39,7 @@ fn config(random: &mut Rng) -> Config {
     config.append_entries_max = random.u64(1..8);
     config.inflight_max = random.u64(1..5);
     config.cache_bytes_max = random.u64(0..400);
+    config.promotion_lag_max = random.u64(0..10);
     config.lease_reads = random.bool();
     config
 }
@@ -41,7 +47,10 @@ fn config(random: &mut Rng) -> Config {
 struct Run {
     cluster: Cluster,
     random: Rng,
+    /// Nodes that there are, members or not.
     size: u64,
+    /// Whether members come and go.
+    changes: bool,
     sequence: u64,
     counts: Counts,
 }
@@ -57,6 +66,9 @@ impl Run {
             0..40 => self.deliver(),
             40..68 => self.cluster.flush_one(NodeId(id)),
             68..80 => self.tick(),
+            80 if self.changes => self.change(),
+            // With fewer faults, or no node would catch up before the next one.
+            90..94 if self.changes && self.random.u32(0..4) > 0 => self.cluster.heal(),
             80..90 => self.client(),
             90 => self.crash(id),
             91..93 => {
@@ -83,7 +95,36 @@ impl Run {
                     self.cluster.input(leader.0, Input::Transfer { to: None });
                 }
             }
+            98 if self.changes => self.change(),
             _ => self.read(id),
+        }
+    }
+
+    /// Asks the leader for other members: up to three of them at once, most of it sensible.
+    fn change(&mut self) {
+        let Some(leader) = self.cluster.leader() else { return };
+        let membership = self.cluster.raft(leader.0).membership().clone();
+        let mut change = MembershipChange::new();
+        for _ in 0..[1, 1, 1, 2, 3][self.random.usize(0..5)] {
+            let node = NodeId(self.any());
+            change = match (membership.voters().contains(&node), self.random.u32(0..4)) {
+                _ if !membership.contains(node) => change.add_learner(node, format!("node-{node}")),
+                (false, 0) | (true, 1) => change.remove(node),
+                (true, 2) => change.demote(node),
+                (_, 3) => change.set_address(node, self.random.u32(0..9).to_string()),
+                _ => change.promote(node),
+            };
+        }
+        self.sequence += 1;
+        self.counts.changes += 1;
+        let target = membership.changed_by(&change);
+        let last = self.cluster.raft(leader.0).membership_log_id();
+        self.cluster.change(leader.0, self.sequence, change);
+        if self.cluster.raft(leader.0).membership_log_id() != last {
+            self.counts.changes_begun += 1;
+            self.counts.joint += usize::from(self.cluster.raft(leader.0).membership().is_joint());
+            let is_removed = target.is_ok_and(|target| !target.voters().contains(&leader));
+            self.counts.leaders_removed += usize::from(is_removed);
         }
     }
 
@@ -163,15 +204,18 @@ impl Run {
         self.cluster.pass(Duration::from_millis(500));
         let committed = self.cluster.committed.len();
         assert_eq!(committed, before + 1, "the last command is committed");
-        for node in self.cluster.nodes.values() {
-            assert_eq!(node.applied.len(), committed, "every node applies everything");
+        let membership = self.cluster.raft(leader).membership().clone();
+        assert!(!membership.is_joint(), "no change is left half made");
+        for node in membership.nodes() {
+            let applied = self.cluster.nodes[&node].applied.len();
+            assert_eq!(applied, committed, "every member applies everything: node {node}");
+            assert_eq!(*self.cluster.raft(node.0).membership(), membership, "node {node}");
         }
     }
 }
 
-#[test]
-fn no_random_schedule_breaks_the_five_properties_of_figure_3() {
-    let seeds = crate::seeds(SEEDS);
+/// Runs so many schedules, with nodes that may join and changes of members where `joining` is more than none.
+fn run(seeds: u64, steps: usize, joining: u64) -> Counts {
     let mut total = Counts::default();
     for seed in 0..seeds {
         let mut random = Rng::with_seed(seed);
@@ -179,8 +223,11 @@ fn no_random_schedule_breaks_the_five_properties_of_figure_3() {
         let config = config(&mut random);
         let mut cluster = Cluster::with(voters(size), config, seed);
         cluster.tail_max = random.usize(0..6);
-        let mut run = Run { cluster, random, size, sequence: 0, counts: Counts::default() };
-        for _ in 0..STEPS {
+        (1..=joining).for_each(|number| cluster.join(size + number));
+        let size = size + joining;
+        let changes = joining > 0;
+        let mut run = Run { cluster, random, size, changes, sequence: 0, counts: Counts::default() };
+        for _ in 0..steps {
             run.step();
         }
         run.recover();
@@ -193,14 +240,33 @@ fn no_random_schedule_breaks_the_five_properties_of_figure_3() {
         total.lost += run.counts.lost;
         total.transfers += run.counts.transfers;
         total.reads += run.cluster.reads_served;
+        total.changes += run.counts.changes;
+        total.changes_begun += run.counts.changes_begun;
+        total.joint += run.counts.joint;
+        total.leaders_removed += run.counts.leaders_removed;
         let leaders = run.cluster.nodes.values().filter_map(|node| node.raft.as_ref());
         assert_eq!(leaders.filter(|raft| raft.role() == Role::Leader).count(), 1, "seed {seed}");
     }
-    println!("{seeds} seeds of {STEPS} steps: {total:?}");
+    println!("{seeds} seeds of {steps} steps: {total:?}");
+    total
+}
+
+#[test]
+fn no_random_schedule_breaks_the_five_properties_of_figure_3() {
+    let seeds = crate::seeds(SEEDS);
+    let total = run(seeds, STEPS, 0);
     assert!(total.elections > seeds * 2, "vacuous: {total:?}");
     assert!(total.commits as u64 > seeds * 15, "vacuous: {total:?}");
     assert!(total.crashes as u64 > seeds * 2, "vacuous: {total:?}");
     assert!(total.partitions as u64 > seeds, "vacuous: {total:?}");
     assert!(total.doubled > 1000 && total.lost > 1000 && total.transfers > 200, "vacuous: {total:?}");
     assert!(total.reads as u64 > seeds, "vacuous: {total:?}");
+}
+
+#[test]
+fn no_random_schedule_breaks_them_while_members_come_and_go() {
+    let total = run(crate::seeds(360), 2000, 2);
+    assert!(total.commits > 5000 && total.crashes > 500 && total.partitions > 500, "vacuous: {total:?}");
+    assert!(total.changes_begun > 400 && total.joint > 60, "vacuous: {total:?}");
+    assert!(total.leaders_removed > 20 && total.reads > 100, "vacuous: {total:?}");
 }

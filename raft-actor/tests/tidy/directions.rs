@@ -15,7 +15,7 @@ const SEAM: &str = "a seam sees the words, and neither the core nor another seam
 const DIRECTIONS: &[Direction] = &[
     Direction { module: "types", sees: &["membership"], because: WORDS },
     Direction { module: "membership", sees: &["types"], because: WORDS },
-    Direction { module: "message", sees: &["types", "error"], because: WORDS },
+    Direction { module: "message", sees: &["types", "membership", "error"], because: WORDS },
     Direction { module: "config", sees: &[], because: "settings are plain data" },
     Direction { module: "status", sees: &["types", "membership"], because: "a status is plain data" },
     Direction {

@@ -63,9 +63,9 @@ fn decode_frame(frame: &Bytes, limits: &Limits, batch: &mut Vec<Envelope>) -> Re
 }
 
 /// A cursor over a frame, or over one envelope of it.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     frame: &'a Bytes,
-    offset: usize,
+    pub(super) offset: usize,
     end: usize,
 }
 
@@ -93,7 +93,7 @@ impl Reader<'_> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }
 
-    fn u64(&mut self, what: &'static str) -> Result<u64, WireError> {
+    pub(super) fn u64(&mut self, what: &'static str) -> Result<u64, WireError> {
         Ok(u64::from_le_bytes(self.array(what)?))
     }
 
@@ -127,7 +127,7 @@ impl Reader<'_> {
     }
 
     /// A length, and so many bytes, which stay where they are.
-    fn bytes(&mut self, what: &'static str) -> Result<Bytes, WireError> {
+    pub(super) fn bytes(&mut self, what: &'static str) -> Result<Bytes, WireError> {
         let length = self.u32(what)? as usize;
         let start = self.offset;
         self.slice(what, length)?;
@@ -213,6 +213,9 @@ impl Reader<'_> {
                 next_offset: self.u64("the next offset")?,
                 installed: self.flag("installed flag")?,
             }),
+            kind::INTRODUCTION => Message::Introduction(self.introduction()?),
+            kind::FORWARD_CHANGE => Message::ForwardChange(self.forward_change()?),
+            kind::FORWARD_CHANGE_REPLY => Message::ForwardChangeReply(self.forward_change_reply()?),
             value => return Err(WireError::Unknown { what: "kind of message", value, offset }),
         })
     }

@@ -11,7 +11,7 @@ use raft_actor::{
 
 use super::{
     CHECKSUM, ENTRY_HEADER_BYTES, ENVELOPE_HEADER_BYTES, EncodeError, FRAME_BYTES_GOAL, FRAME_HEADER_BYTES,
-    Limits, MAGIC, VERSION, checksum_of, kind, outcome, payload, result,
+    Limits, MAGIC, VERSION, checksum_of, kind, members, outcome, payload, result,
 };
 
 /// Puts envelopes from the front of `batch` into one frame in `frame`, which is empty, and returns how many:
@@ -73,6 +73,9 @@ fn kind_of(message: &Message) -> Result<u8, EncodeError> {
         Message::ForwardWritesReply(_) => kind::FORWARD_WRITES_REPLY,
         Message::InstallSnapshot(_) => kind::INSTALL_SNAPSHOT,
         Message::InstallSnapshotReply(_) => kind::INSTALL_SNAPSHOT_REPLY,
+        Message::Introduction(_) => kind::INTRODUCTION,
+        Message::ForwardChange(_) => kind::FORWARD_CHANGE,
+        Message::ForwardChangeReply(_) => kind::FORWARD_CHANGE_REPLY,
         _ => return Err(EncodeError::Unsupported),
     })
 }
@@ -127,6 +130,15 @@ fn encode_body(message: &Message, limits: &Limits, frame: &mut BytesMut) -> Resu
             frame.put_u64_le(reply.snapshot_id);
             frame.put_u64_le(reply.next_offset);
             frame.put_u8(u8::from(reply.installed));
+        }
+        Message::Introduction(introduction) => put_bytes(introduction.address.as_bytes(), limits, frame)?,
+        Message::ForwardChange(forward) => {
+            frame.put_u64_le(forward.id);
+            put_bytes(&members::encoded_change(&forward.change)?, limits, frame)?;
+        }
+        Message::ForwardChangeReply(reply) => {
+            frame.put_u64_le(reply.id);
+            put_bytes(&members::encoded_outcome(&reply.result)?, limits, frame)?;
         }
         _ => return Err(EncodeError::Unsupported),
     }

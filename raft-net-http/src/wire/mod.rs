@@ -27,6 +27,9 @@
 //!  9    ForwardWritesReply  id u64 | count u32 | count x result
 //! 10    InstallSnapshot     term u64 | snapshot | offset u64 | done u8 | length u32 | data
 //! 11    InstallSnapshotReply  term u64 | snapshot_id u64 | next_offset u64 | installed u8
+//! 16    Introduction        length u32 | address (UTF-8)
+//! 17    ForwardChange       id u64 | length u32 | change (postcard)
+//! 18    ForwardChangeReply  id u64 | length u32 | result (postcard)
 //!
 //! log id     term u64 | index u64
 //! entry      term u64 | kind u8 | length u32 | payload
@@ -45,6 +48,7 @@
 
 mod decode;
 mod encode;
+mod members;
 
 pub use decode::decode;
 pub use encode::encode;
@@ -178,6 +182,16 @@ pub enum WireError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A change of members, or what became of one, that cannot be read.
+    #[error("what should be {what} at byte {offset} is none: {reason}")]
+    Members {
+        /// What was expected.
+        what: &'static str,
+        /// Where it starts.
+        offset: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Entries behind the largest index there is.
     #[error("the entries at byte {offset} would have indexes beyond {}", u64::MAX)]
     IndexOverflow {
@@ -228,7 +242,7 @@ pub enum EncodeError {
         /// The index that follows the one before it.
         expected: u64,
     },
-    /// A membership that does not serialise: a bug.
+    /// A membership, or a change of one, that does not serialise: a bug.
     #[error("a membership cannot be encoded: {0}")]
     Membership(String),
     /// A message of a kind that this version of the format has no number for.
@@ -249,6 +263,9 @@ mod kind {
     pub(super) const FORWARD_WRITES_REPLY: u8 = 9;
     pub(super) const INSTALL_SNAPSHOT: u8 = 10;
     pub(super) const INSTALL_SNAPSHOT_REPLY: u8 = 11;
+    pub(super) const INTRODUCTION: u8 = 16;
+    pub(super) const FORWARD_CHANGE: u8 = 17;
+    pub(super) const FORWARD_CHANGE_REPLY: u8 = 18;
 }
 
 /// The kinds of entries.

@@ -2,6 +2,7 @@
 
 mod answers;
 mod consistency;
+mod members;
 mod refusals;
 mod sessions;
 
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, WriteError},
+    membership::{ChangeError, MembershipChange},
     state_machine::StateMachine,
     status::Status,
     types::{ClusterId, LogId, LogIndex, NodeId, Term},
@@ -33,6 +35,10 @@ struct Single {
     store: Mutex<(Store, u64)>,
     write_error: Option<WriteError>,
     read_error: Option<ReadError>,
+    change_error: Option<ChangeError>,
+    /// The changes of members that it was asked for.
+    changes: Mutex<Vec<MembershipChange>>,
+    promoted: Mutex<Vec<NodeId>>,
     /// What the last read asked for.
     asked: Mutex<Option<Consistency>>,
 }
@@ -62,6 +68,17 @@ impl Service for Single {
 
     async fn summary(&self) -> Result<Summary, ReadError> {
         Ok(self.with(|kv| kv.summary()))
+    }
+
+    async fn change_members(&self, change: MembershipChange) -> Result<(), ChangeError> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.push(change);
+        self.change_error.clone().map_or(Ok(()), Err)
+    }
+
+    fn promote_when_ready(&self, node: NodeId) {
+        let mut promoted = self.promoted.lock().unwrap_or_else(PoisonError::into_inner);
+        promoted.push(node);
     }
 
     async fn status(&self) -> Status {

@@ -14,11 +14,11 @@ use bytes::Bytes;
 
 use crate::{
     error::WriteError,
-    membership::Membership,
+    membership::{ChangeError, Membership, MembershipChange},
     message::{
-        AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardWrites, ForwardWritesReply,
-        InstallSnapshot, InstallSnapshotReply, Message, ReadId, ReadIndex, ReadIndexReply, RequestVote,
-        RequestVoteReply, TimeoutNow,
+        AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardChange, ForwardChangeReply,
+        ForwardWrites, ForwardWritesReply, InstallSnapshot, InstallSnapshotReply, Introduction, Message,
+        ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
     },
     runtime::{SharedRuntime, sleep, timeout},
     transport::{Inbox, PeerLink, Transport, TransportError},
@@ -273,7 +273,7 @@ pub fn samples() -> Vec<Message> {
         |outcome| Message::AppendEntriesReply(AppendEntriesReply { term: Term(4), round: 17, outcome });
     let read =
         |read_index| Message::ReadIndexReply(ReadIndexReply { term: Term(4), id: ReadId(5), read_index });
-    let mut messages = vec![
+    let mut samples = vec![
         Message::RequestVote(RequestVote {
             term: Term(u64::MAX),
             last_log_id: id(3, 7),
@@ -319,8 +319,9 @@ pub fn samples() -> Vec<Message> {
             ],
         }),
     ];
-    messages.extend(snapshot_samples(members));
-    messages
+    samples.extend(snapshot_samples(members));
+    samples.extend(samples_of_members());
+    samples
 }
 
 fn snapshot_samples(members: Membership) -> [Message; 2] {
@@ -345,6 +346,17 @@ fn snapshot_samples(members: Membership) -> [Message; 2] {
             next_offset: 1_000_000,
             installed: false,
         }),
+    ]
+}
+
+fn samples_of_members() -> Vec<Message> {
+    let change = MembershipChange::new().add_learner(NodeId(4), "d:4").promote(NodeId(3)).remove(NodeId(1));
+    let log_id = LogId::new(Term(4), LogIndex(13));
+    vec![
+        Message::Introduction(Introduction { address: "d:4".to_owned() }),
+        Message::ForwardChange(ForwardChange { id: 1, change }),
+        Message::ForwardChangeReply(ForwardChangeReply { id: 1, result: Ok(log_id) }),
+        Message::ForwardChangeReply(ForwardChangeReply { id: 2, result: Err(ChangeError::UnderWay) }),
     ]
 }
 

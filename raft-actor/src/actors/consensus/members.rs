@@ -1,0 +1,103 @@
+//! What the consensus actor does about members: it carries changes to the leader, answers who asked for them,
+//! and has the links follow the log.
+
+use std::collections::BTreeMap;
+
+use tokio::sync::oneshot;
+
+use super::Consensus;
+use crate::{
+    actors::changes::{Asker, ChangeOutcome},
+    core::Input,
+    membership::{ChangeError, MembershipChange},
+    message::{ForwardChange, ForwardChangeReply, Introduction, Message},
+    state_machine::StateMachine,
+    types::{NodeId, Time},
+};
+
+impl<S: StateMachine> Consensus<S> {
+    /// Has the node introduce itself by another address than its log's, until its members change.
+    pub(crate) fn with_address(mut self, address: Option<String>) -> Consensus<S> {
+        self.given_address = address;
+        self
+    }
+
+    /// Says where this node is reached, to one that may not have it in its log.
+    pub(super) fn introduce_to(&mut self, peer: NodeId) {
+        let told = self.given_address.as_deref().or_else(|| self.raft.membership().address(self.raft.id()));
+        if let Some(address) = told.map(str::to_owned) {
+            self.cast.links.send(peer, Message::Introduction(Introduction { address }));
+        }
+    }
+
+    /// A change of members that a caller of this node wants: the leader makes it.
+    pub(super) fn take_change(
+        &mut self,
+        change: MembershipChange,
+        reply: oneshot::Sender<ChangeOutcome>,
+        now: Time,
+    ) {
+        let deadline = now.after(self.config.request_timeout);
+        let leader = self.raft.leader().filter(|leader| *leader != self.raft.id());
+        let id = self.changes.ask(Asker::Local(reply), deadline);
+        match leader.filter(|_| self.config.forward_writes) {
+            Some(leader) if self.unreachable.contains(&leader) || self.cast.links.to(leader).is_none() => {
+                self.change_settled(id, Err(ChangeError::NotLeader { leader: Some(leader) }));
+            }
+            Some(leader) => {
+                self.cast.links.send(leader, Message::ForwardChange(ForwardChange { id, change }));
+            }
+            None => self.inputs.push(Input::ChangeMembership { id, change }),
+        }
+    }
+
+    pub(super) fn take_carried_change(&mut self, from: NodeId, forward: ForwardChange, now: Time) {
+        if self.changes.is_new(from, forward.id) {
+            let deadline = now.after(self.config.request_timeout);
+            let id = self.changes.ask(Asker::Remote { node: from, id: forward.id }, deadline);
+            self.inputs.push(Input::ChangeMembership { id, change: forward.change });
+        }
+    }
+
+    pub(super) fn change_settled(&mut self, id: u64, result: ChangeOutcome) {
+        if let Some(asker) = self.changes.settled(id) {
+            self.answer_change(asker, result);
+        }
+    }
+
+    pub(super) fn answer_change(&mut self, asker: Asker, result: ChangeOutcome) {
+        match asker {
+            // A caller that no longer waits is no error.
+            Asker::Local(reply) => drop(reply.send(result)),
+            Asker::Remote { node, id } => {
+                let reply = Message::ForwardChangeReply(ForwardChangeReply { id, result });
+                self.cast.links.send(node, reply);
+            }
+        }
+    }
+
+    /// Those who have waited too long for a change.
+    pub(super) fn expire_changes(&mut self, now: Time) {
+        for asker in self.changes.expired(now) {
+            self.answer_change(asker, Err(ChangeError::Unknown));
+        }
+    }
+
+    /// The members have changed, or one that has left is to be forgotten.
+    pub(super) fn follow_peers(&mut self, peers: &BTreeMap<NodeId, String>) {
+        let (membership, log_id) = (self.raft.membership(), self.raft.membership_log_id());
+        let (voters, outgoing, learners) =
+            (membership.voters(), membership.outgoing(), membership.learners());
+        tracing::info!(node = %self.raft.id(), %log_id, ?voters, ?outgoing, ?learners, "members");
+        self.given_address = None;
+        self.unreachable.retain(|peer| peers.contains_key(peer));
+        self.cast.links.follow(peers);
+        self.tell_acquaintances();
+    }
+
+    /// Has the node's handles know who is expected to talk to it.
+    pub(super) fn tell_acquaintances(&self) {
+        let has_leader = self.raft.leader().is_some() && !self.raft.membership().voters().is_empty();
+        self.acquaintances.set(has_leader.then(|| self.raft.peers().keys().copied().collect()));
+    }
+}
