@@ -10,7 +10,7 @@ use raft_actor::{
     runtime::{
         SharedRuntime,
         sim::{SimNode, SimRuntime},
-        sleep,
+        sleep, timeout,
     },
     state_machine::{StateMachine, StateMachineError},
     status::PeerState,
@@ -313,4 +313,90 @@ fn nodes_that_catch_up_by_snapshots_have_the_same_state_whatever_breaks() {
     println!("25 seeds: {total:?}");
     assert!(total.certain > 1000 && total.crashes > 50 && total.cuts > 30, "{total:?}");
     assert!(total.received > 50, "too few nodes caught up by a snapshot: {total:?}");
+}
+
+#[derive(Debug, Default)]
+struct Comings {
+    added: u64,
+    removed: u64,
+    refused: u64,
+    crashes: u64,
+    received: u64,
+    certain: u64,
+}
+
+/// Five machines, of which at least three are members at any time. Whoever joins has to be sent a snapshot,
+/// since the log's beginning, with the first membership in it, is long gone.
+async fn comings_and_goings(seed: u64, simulator: Arc<SimRuntime>) -> Comings {
+    let (mut machines, hall, mut cluster) = start(&simulator, config()).await;
+    let mut chance = fastrand::Rng::with_seed(seed);
+    let mut counts = Comings::default();
+    let mut perhaps = 0;
+    for _ in 0..25 {
+        let leader = cluster.leader().await;
+        let written = write_some(&cluster, &mut chance, 25).await;
+        (counts.certain, perhaps) = (counts.certain + written.0, perhaps + written.1);
+        let id = NodeId(chance.u64(1..=5));
+        let voters = cluster.node(leader).membership().await.voters().clone();
+        let asked = cluster.node(leader).clone();
+        if chance.bool() && cluster.nodes().contains_key(&id) {
+            counts.crashes += 1;
+            machines.running[&id].crash();
+            cluster.forget_node(id);
+            sleep(&*hall, Duration::from_millis(chance.u64(0..1500))).await;
+            let runtime = machines.boot(id);
+            cluster.start_node(id, runtime).await.expect("it starts again");
+            continue;
+        }
+        let change = async {
+            if voters.contains(&id) && voters.len() > 3 {
+                return (asked.remove(id).await.is_ok(), false);
+            }
+            (false, asked.add_voter(id, format!("node {id}")).await.is_ok())
+        };
+        if !voters.contains(&id) && !cluster.nodes().contains_key(&id) {
+            let runtime = machines.boot(id);
+            cluster.start_node(id, runtime).await.expect("it joins");
+        }
+        let (removed, added) =
+            timeout(&*hall, Duration::from_secs(5), change).await.unwrap_or((false, false));
+        counts.removed += u64::from(removed);
+        counts.added += u64::from(added);
+        counts.refused += u64::from(!added && !removed);
+    }
+    sleep(&*hall, Duration::from_secs(5)).await;
+    let leader = cluster.leader().await;
+    let voters = cluster.node(leader).membership().await.voters().clone();
+    for id in cluster.nodes().keys().copied().collect::<Vec<_>>() {
+        counts.received += cluster.snapshots(id).received();
+        if !voters.contains(&id) {
+            machines.running[&id].crash();
+            cluster.forget_node(id);
+        }
+    }
+    let shelf = assert_all_alike(&cluster).await;
+    assert!((counts.certain..=counts.certain + perhaps).contains(&shelf.sum), "{counts:?} {shelf:?}");
+    for node in cluster.nodes().values() {
+        assert_eq!(node.membership().await.voters(), &voters, "all know the same members");
+    }
+    cluster.shutdown().await;
+    counts
+}
+
+#[test]
+fn members_come_and_go_while_the_log_is_compacted_behind_them() {
+    let mut total = Comings::default();
+    for seed in 1..=crate::seeds(8) {
+        let simulator = Arc::new(SimRuntime::new(seed));
+        let counts = simulator.run_until(comings_and_goings(seed, simulator.clone()));
+        total.added += counts.added;
+        total.removed += counts.removed;
+        total.refused += counts.refused;
+        total.crashes += counts.crashes;
+        total.received += counts.received;
+        total.certain += counts.certain;
+    }
+    println!("members and snapshots: {total:?}");
+    assert!(total.added > 15 && total.removed > 12, "too few changes to mean anything: {total:?}");
+    assert!(total.crashes > 30 && total.received > 12, "too little was broken or sent: {total:?}");
 }
