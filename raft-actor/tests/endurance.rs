@@ -26,6 +26,8 @@ use raft_actor::{
     types::{Entries, LogId, LogIndex, LogState, LogWrite, NodeId},
 };
 
+use crate::exactly_once::assert_exactly_once;
+
 const SEEDS: u64 = 40;
 const CLIENTS: u64 = 4;
 const ROUNDS: u64 = 90;
@@ -411,18 +413,7 @@ impl World {
         }
         let history = self.shared.history();
         assert_eq!(history.wrong, Vec::<String>::new());
-        for journal in &journals {
-            assert_eq!(journal, &journals[0], "all nodes applied the same values in the same order");
-        }
-        let places: BTreeMap<u64, u64> =
-            journals[0].iter().zip(1..).map(|(value, place)| (*value, place)).collect();
-        assert_eq!(places.len(), journals[0].len(), "no value is applied twice");
-        for (value, place) in &history.acknowledged {
-            assert_eq!(places.get(value), Some(place), "acknowledged value {value}");
-        }
-        for value in &history.refused {
-            assert!(!places.contains_key(value), "value {value} was refused, and yet applied");
-        }
+        assert_exactly_once(&journals, &history.acknowledged, &history.refused);
         self.counts.acknowledged = history.acknowledged.len();
         self.counts.unknown = history.unknown.len();
         self.counts.refused = history.refused.len();

@@ -13,15 +13,13 @@ use raft_actor::{
     error::WriteError,
     membership::{ChangeError, MembershipChange},
     node::Node,
-    runtime::{
-        Place, Runtime, SharedRuntime,
-        sim::{SimNode, SimRuntime},
-        sleep,
-    },
+    runtime::{Place, Runtime, SharedRuntime, sim::SimRuntime, sleep},
     state_machine::StateMachine,
     testkit::cluster::Cluster,
     types::{LogId, NodeId},
 };
+
+use crate::{exactly_once::assert_exactly_once, machines::Machines};
 
 const NODES: u64 = 3;
 const CLIENTS: u64 = 4;
@@ -181,19 +179,6 @@ impl Counts {
     }
 }
 
-struct Machines {
-    simulator: Arc<SimRuntime>,
-    running: BTreeMap<NodeId, SimNode>,
-}
-
-impl Machines {
-    fn boot(&mut self, id: NodeId) -> SharedRuntime {
-        let machine = self.simulator.node(&format!("machine {id}"));
-        self.running.insert(id, machine.clone());
-        Arc::new(machine)
-    }
-}
-
 /// Every other run has leases: they change who may vote.
 fn config(seed: u64) -> Config {
     let mut config = Config::default();
@@ -219,7 +204,7 @@ fn start_client(
 
 /// Nodes from `NODES + 1` to `nodes` wait to join, and members come and go.
 async fn run_with_faults(seed: u64, nodes: u64, simulator: Arc<SimRuntime>) -> Counts {
-    let mut machines = Machines { simulator: simulator.clone(), running: BTreeMap::new() };
+    let mut machines = Machines::new(&simulator);
     let hall: SharedRuntime = Arc::new(simulator.node("hall"));
     let mut cluster = Cluster::new(hall.clone(), NODES, config(seed), Journal::default);
     let handles: Handles = Handles::default();
@@ -249,7 +234,7 @@ async fn run_with_faults(seed: u64, nodes: u64, simulator: Arc<SimRuntime>) -> C
             0 | 1 => {
                 counts.crashes += 1;
                 let id = NodeId(chance.u64(1..=nodes));
-                machines.running[&id].crash();
+                machines.crash(id);
                 cluster.forget_node(id);
                 handles.lock().expect("no panic").remove(&id);
                 sleep(&*hall, Duration::from_millis(chance.u64(0..1200))).await;
@@ -304,21 +289,7 @@ async fn check(cluster: &Cluster<Journal>, history: &History, counts: &mut Count
         };
         journals.push(values);
     }
-    for journal in &journals {
-        assert_eq!(
-            journal, &journals[0],
-            "state machine safety: all nodes applied the same values in the same order"
-        );
-    }
-    let places: BTreeMap<u64, u64> =
-        journals[0].iter().zip(1..).map(|(value, place)| (*value, place)).collect();
-    assert_eq!(places.len(), journals[0].len(), "no value is applied twice");
-    for (value, place) in &history.acknowledged {
-        assert_eq!(places.get(value), Some(place), "acknowledged value {value}");
-    }
-    for value in &history.refused {
-        assert!(!places.contains_key(value), "value {value} was refused, and yet applied");
-    }
+    assert_exactly_once(&journals, &history.acknowledged, &history.refused);
     counts.acknowledged = history.acknowledged.len();
     counts.unknown = history.unknown.len();
     counts.refused = history.refused.len();

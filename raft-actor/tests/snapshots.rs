@@ -7,17 +7,15 @@ use raft_actor::{
     client::session::{Limits, SessionCommand, SessionOutput, Sessions},
     config::Config,
     error::SnapshotError,
-    runtime::{
-        SharedRuntime,
-        sim::{SimNode, SimRuntime},
-        sleep, timeout,
-    },
+    runtime::{SharedRuntime, sim::SimRuntime, sleep, timeout},
     state_machine::{StateMachine, StateMachineError},
     status::PeerState,
     testkit::{cluster::Cluster, memory::MemorySnapshots, suite::snapshot_storage},
     types::{LogId, LogIndex, NodeId, SnapshotView, Term},
 };
 use serde::{Deserialize, Serialize};
+
+use crate::machines::Machines;
 
 /// What a client asks for.
 #[derive(Serialize, Deserialize)]
@@ -74,21 +72,8 @@ fn config() -> Config {
     config
 }
 
-struct Machines {
-    simulator: Arc<SimRuntime>,
-    running: BTreeMap<NodeId, SimNode>,
-}
-
-impl Machines {
-    fn boot(&mut self, id: NodeId) -> SharedRuntime {
-        let machine = self.simulator.node(&format!("machine {id}"));
-        self.running.insert(id, machine.clone());
-        Arc::new(machine)
-    }
-}
-
 async fn start(simulator: &Arc<SimRuntime>, config: Config) -> (Machines, SharedRuntime, Cluster<Shelf>) {
-    let mut machines = Machines { simulator: simulator.clone(), running: BTreeMap::new() };
+    let mut machines = Machines::new(simulator);
     let hall: SharedRuntime = Arc::new(simulator.node("hall"));
     let mut cluster = Cluster::new(hall.clone(), 3, config, Shelf::default);
     for number in 1..=3 {
@@ -181,7 +166,7 @@ fn a_node_that_was_away_comes_back_by_a_snapshot_also_on_an_idle_cluster() {
         let mut chance = fastrand::Rng::with_seed(3);
         cluster.leader().await;
         write_some(&cluster, &mut chance, 15).await;
-        machines.running[&NodeId(3)].crash();
+        machines.crash(NodeId(3));
         cluster.forget_node(NodeId(3));
         write_some(&cluster, &mut chance, 200).await;
         let leader = cluster.leader().await;
@@ -224,7 +209,7 @@ fn a_snapshot_can_be_taken_by_hand_and_a_restart_begins_with_it() {
         write_some(&cluster, &mut chance, 10).await;
         let shelf = shelf_of(&cluster, leader).await;
 
-        machines.running[&leader].crash();
+        machines.crash(leader);
         cluster.forget_node(leader);
         cluster.leader().await;
         let runtime = machines.boot(leader);
@@ -256,7 +241,7 @@ async fn compact_under_faults(seed: u64, simulator: Arc<SimRuntime>) -> Counts {
         match chance.u64(0..4) {
             0 | 1 => {
                 counts.crashes += 1;
-                machines.running[&id].crash();
+                machines.crash(id);
                 cluster.forget_node(id);
             }
             2 => {
@@ -341,7 +326,7 @@ async fn comings_and_goings(seed: u64, simulator: Arc<SimRuntime>) -> Comings {
         let asked = cluster.node(leader).clone();
         if chance.bool() && cluster.nodes().contains_key(&id) {
             counts.crashes += 1;
-            machines.running[&id].crash();
+            machines.crash(id);
             cluster.forget_node(id);
             sleep(&*hall, Duration::from_millis(chance.u64(0..1500))).await;
             let runtime = machines.boot(id);
@@ -370,7 +355,7 @@ async fn comings_and_goings(seed: u64, simulator: Arc<SimRuntime>) -> Comings {
     for id in cluster.nodes().keys().copied().collect::<Vec<_>>() {
         counts.received += cluster.snapshots(id).received();
         if !voters.contains(&id) {
-            machines.running[&id].crash();
+            machines.crash(id);
             cluster.forget_node(id);
         }
     }
