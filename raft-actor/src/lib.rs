@@ -5,7 +5,7 @@
 //! - [`types`], [`membership`], [`message`]: the words.
 //! - [`config`], [`error`], [`status`]: plain data at the edges.
 //! - [`storage`], [`state_machine`], [`transport`], [`runtime`]: the seams.
-//! - [`core`] decides.
+//! - [`core`] decides; an [`observer`] may watch it.
 //! - [`node`]: composes the actors, which do, and is the handle that writes and reads.
 //! - [`client`]: follows the leader, and writes exactly once.
 
@@ -27,6 +27,7 @@ pub mod transport;
 
 // Decides.
 pub mod core;
+pub mod observer;
 
 // Does.
 pub(crate) mod actors;

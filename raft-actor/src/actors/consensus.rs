@@ -25,6 +25,7 @@ use crate::{
     lifecycle::{Ending, Phase},
     membership::MembershipChange,
     message::{Envelope, ForwardWrites, ForwardWritesReply, Introduction, Message},
+    observer::{Observer, Step},
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
@@ -95,6 +96,7 @@ pub(crate) struct Consensus<S: StateMachine> {
     cast: Cast<S>,
     ending: Arc<Ending>,
     acquaintances: Arc<Acquaintances>,
+    observer: Option<Arc<dyn Observer>>,
     writes: Writes<S>,
     reads: Reads<S>,
     changes: Changes,
@@ -132,6 +134,7 @@ impl<S: StateMachine> Consensus<S> {
             cast,
             ending,
             acquaintances,
+            observer: None,
             writes: Writes::new(run),
             reads: Reads::new(run),
             changes: Changes::new(run),
@@ -147,6 +150,12 @@ impl<S: StateMachine> Consensus<S> {
             asking: Vec::new(),
             effects: Effects::new(),
         }
+    }
+
+    /// The same, watched.
+    pub(crate) fn with_observer(mut self, observer: Option<Arc<dyn Observer>>) -> Consensus<S> {
+        self.observer = observer;
+        self
     }
 
     fn sort(&mut self, mail: Mail<S>, now: Time, context: &mut Context<Mail<S>>) {
@@ -267,7 +276,7 @@ impl<S: StateMachine> Consensus<S> {
                 break;
             }
             let mut effects = std::mem::take(&mut self.effects);
-            self.raft.step_all(now, self.inputs.drain(..), &mut effects);
+            self.step(now, &mut effects);
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
@@ -282,6 +291,15 @@ impl<S: StateMachine> Consensus<S> {
             self.reads.expire(now, self.raft.leader());
             self.expire_changes(now);
         }
+    }
+
+    fn step(&mut self, now: Time, effects: &mut Effects) {
+        let Some(observer) = &self.observer else {
+            return self.raft.step_all(now, self.inputs.drain(..), effects);
+        };
+        let inputs = std::mem::take(&mut self.inputs);
+        self.raft.step_all(now, inputs.iter().cloned(), effects);
+        observer.stepped(Step { now, inputs: &inputs, effects, raft: &self.raft });
     }
 
     /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is
@@ -450,6 +468,9 @@ impl<S: StateMachine> Actor for Consensus<S> {
     type Message = Mail<S>;
 
     fn started(&mut self, context: &mut Context<Mail<S>>) {
+        if let Some(observer) = &self.observer {
+            observer.started(context.now(), &self.raft);
+        }
         self.arm(context.now());
     }
 

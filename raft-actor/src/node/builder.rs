@@ -18,6 +18,7 @@ use crate::{
     error::StartError,
     lifecycle::{Ending, Presence},
     membership::{Membership, MembershipError},
+    observer::Observer,
     runtime::{
         Place, Runtime, SharedRuntime,
         actor::{Actor, Exit, start},
@@ -50,6 +51,7 @@ pub struct NodeBuilder<S: StateMachine> {
     snapshots: Option<Arc<dyn SnapshotStorage>>,
     transport: Option<Arc<dyn Transport>>,
     runtime: Option<SharedRuntime>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl<S: StateMachine> NodeBuilder<S> {
@@ -65,6 +67,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             snapshots: None,
             transport: None,
             runtime: None,
+            observer: None,
         }
     }
 
@@ -124,6 +127,12 @@ impl<S: StateMachine> NodeBuilder<S> {
     /// The group that the node belongs to, where a process has several. Default 0.
     pub fn group(mut self, group: GroupId) -> NodeBuilder<S> {
         self.group = group;
+        self
+    }
+
+    /// Who watches the core's steps. Default: nobody.
+    pub fn observer(mut self, observer: impl Observer) -> NodeBuilder<S> {
+        self.observer = Some(Arc::new(observer));
         self
     }
 
@@ -223,7 +232,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         let acquaintances = Arc::new(Acquaintances::default());
         let (config, known) = (self.config.clone(), acquaintances.clone());
         let actor = Consensus::new(raft, config, cast, ending.clone(), known, run);
-        let actor = actor.with_address(own_address);
+        let actor = actor.with_address(own_address).with_observer(self.observer);
         let presence = Presence::new(&ending);
         let last = LastWord { presence, log_store, applier: applier.clone(), timer, snapshotter };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
