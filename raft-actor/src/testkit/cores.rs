@@ -360,12 +360,26 @@ impl Cores {
 
     /// The oldest work about snapshots of a node that runs is done. False where there is none.
     pub fn store(&mut self, id: NodeId) -> Result<bool, Violation> {
+        self.store_one(id, VecDeque::pop_front)
+    }
+
+    /// The newest of it is, before what is older: a snapshot of the node's own may take longer than all that
+    /// it receives meanwhile.
+    pub fn store_last(&mut self, id: NodeId) -> Result<bool, Violation> {
+        self.store_one(id, VecDeque::pop_back)
+    }
+
+    fn store_one(
+        &mut self,
+        id: NodeId,
+        take: impl FnOnce(&mut VecDeque<SnapshotWork>) -> Option<SnapshotWork>,
+    ) -> Result<bool, Violation> {
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.raft.is_some()) else { return Ok(false) };
         if node.unstored.is_empty() {
             return Ok(false);
         }
         let node = Rc::make_mut(node);
-        let Some(work) = node.unstored.pop_front() else { return Ok(false) };
+        let Some(work) = take(&mut node.unstored) else { return Ok(false) };
         let input = match &work {
             SnapshotWork::Take(snapshot, bytes) => {
                 node.disk.snapshots.insert(snapshot.id, (snapshot.clone(), bytes.clone()));

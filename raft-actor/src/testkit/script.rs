@@ -25,6 +25,7 @@
 //! | `unreachable n1 n2` | n1 is told that its link to n2 broke |
 //! | `flush n1`, `flush n1 1` | all writes and purges of n1's log reach its disk, or the oldest |
 //! | `store n1`, `store n1 1` | all that n1 is to do about snapshots is done, or the oldest |
+//! | `store-last n1 1` | the newest of that is done before the rest |
 //! | `deliver n1>n2`, `deliver n1>n2 1` | all messages on a link, or the oldest; alone: everything |
 //! | `drop n1>n2`, `duplicate n1>n2`, `delay n1>n2` | the oldest is lost, doubled, made the last |
 //! | `hold n1>n2`, `hold n1`, `release ...` | a link or a disk that `settle` and `pass` leave alone |

@@ -235,12 +235,17 @@ impl Play {
                     self.cores.wire.push(mail);
                 }
             }
-            "flush" | "store" => {
+            "flush" | "store" | "store-last" => {
                 let node = self.node(words)?;
-                let mut left = Self::count(words)?;
-                let is_log = name == "flush";
-                while left > 0 && if is_log { self.cores.flush(node)? } else { self.cores.store(node)? } {
-                    left -= 1;
+                for _ in 0..Self::count(words)? {
+                    let is_done = match name {
+                        "flush" => self.cores.flush(node)?,
+                        "store" => self.cores.store(node)?,
+                        _ => self.cores.store_last(node)?,
+                    };
+                    if !is_done {
+                        break;
+                    }
                 }
             }
             _ => return Ok(false),
