@@ -162,7 +162,7 @@ pub(super) fn show_status(id: NodeId, node: &CoreNode, base: &Membership, now: T
         let state = match status.state {
             PeerState::Probe => "probe",
             PeerState::Replicate => "replicate",
-            PeerState::Snapshot { .. } => "snapshot",
+            PeerState::Snapshot => "snapshot",
             #[allow(unreachable_patterns, reason = "the states will grow")]
             _ => "other",
         };
