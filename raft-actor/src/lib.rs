@@ -6,6 +6,7 @@
 //! - [`config`], [`error`], [`status`]: plain data at the edges.
 //! - [`storage`], [`state_machine`], [`transport`], [`runtime`]: the seams.
 //! - [`core`] decides; an [`observer`] may watch it.
+//! - [`events`]: what happens to a node, for those who ask.
 //! - [`node`]: composes the actors, which do, and is the handle that writes and reads.
 //! - [`client`]: follows the leader, and writes exactly once.
 
@@ -31,6 +32,7 @@ pub mod observer;
 
 // Does.
 pub(crate) mod actors;
+pub mod events;
 pub(crate) mod lifecycle;
 pub mod node;
 

@@ -38,6 +38,11 @@ const DIRECTIONS: &[Direction] = &[
         sees: &["types", "status"],
         because: "how a node ends is shared by actors and handles, and names neither",
     },
+    Direction {
+        module: "events",
+        sees: &["types", "membership", "status", "runtime", "lifecycle"],
+        because: "events are words for those who listen to a node",
+    },
     Direction { module: "actors", sees: BELOW_ACTORS, because: "actors see the core and the seams" },
     Direction {
         module: "client",
@@ -58,6 +63,7 @@ const DIRECTIONS: &[Direction] = &[
 
 const BELOW_ACTORS: &[&str] = &[
     "lifecycle",
+    "events",
     "types",
     "membership",
     "message",
@@ -83,6 +89,7 @@ const BELOW_CLIENT: &[&str] = &[
     "state_machine",
     "transport",
     "runtime",
+    "events",
     "node",
 ];
 
@@ -99,6 +106,7 @@ const BELOW_TESTKIT: &[&str] = &[
     "state_machine",
     "transport",
     "runtime",
+    "events",
     "node",
     "client",
 ];
