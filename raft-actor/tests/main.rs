@@ -4,6 +4,7 @@ mod composition;
 mod core;
 mod encounters;
 mod endurance;
+mod events;
 mod exactly_once;
 mod exhaustive;
 mod face;
