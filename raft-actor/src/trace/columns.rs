@@ -1,0 +1,91 @@
+//! Traces for people: a line for each thing that happened, in the notation of scripts, with a column a node.
+
+use std::fmt::Write;
+
+use super::{Record, State};
+use crate::{
+    core::Effect,
+    notation::{show_effect, show_input, show_members},
+    types::{LogIndex, NodeId, Role, Time},
+};
+
+/// The width of a node's column.
+const WIDTH: usize = 6;
+
+/// Prints records in the order of their times.
+///
+/// The column of the node that acts says what it is by then, and in which term: `F3` follows, `P3` asks for
+/// pre-votes, `C4` is a candidate and `L4` leads. Times are seconds since the first record.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// In the order in which they were first seen, with how far each was committed.
+    nodes: Vec<(NodeId, LogIndex)>,
+    began: Option<Time>,
+}
+
+impl Columns {
+    /// Nothing is printed yet.
+    pub fn new() -> Columns {
+        Columns::default()
+    }
+
+    /// The lines of one record; a heading before them where a node is new.
+    pub fn show(&mut self, record: &Record) -> String {
+        let mut text = String::new();
+        let place = self.nodes.iter().position(|(node, _)| *node == record.node).unwrap_or_else(|| {
+            self.nodes.push((record.node, LogIndex(0)));
+            let names: String =
+                self.nodes.iter().map(|(node, _)| format!("{:WIDTH$}", format!("n{node}"))).collect();
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{:>12}  {}", "seconds", names.trim_end());
+            self.nodes.len() - 1
+        });
+        let began = *self.began.get_or_insert(record.at);
+        let since = record.at.since(began);
+        let time = format!("{}.{:06}", since.as_secs(), since.subsec_micros());
+        for said in self.said(place, record) {
+            let column = |at: usize| if at == place { standing(&record.state) } else { "|".to_owned() };
+            let columns: String = (0..self.nodes.len()).map(|at| format!("{:WIDTH$}", column(at))).collect();
+            let _ = writeln!(text, "{time:>12}  {columns}{said}");
+        }
+        text
+    }
+
+    fn said(&mut self, place: usize, record: &Record) -> Vec<String> {
+        let (node, committed) = &mut self.nodes[place];
+        let Record { state, .. } = record;
+        let name = |said: String| format!("n{node} {said}");
+        let mut lines = Vec::new();
+        if record.start.is_some() {
+            *committed = LogIndex(0);
+            let vote = state.voted_for.map_or(String::new(), |node| format!(" vote=n{node}"));
+            lines.push(name(format!("starts term={}{vote} last={}", state.term, state.last_log_id)));
+        }
+        lines.extend(record.inputs.iter().filter_map(|input| show_input(*node, input)).map(name));
+        let mut effects: Vec<String> = Vec::new();
+        for effect in &record.effects {
+            let shown = show_effect(*node, effect);
+            let is_mail = matches!(effect, Effect::Send { .. });
+            effects.push(if is_mail { shown } else { name(shown) });
+        }
+        lines.append(&mut effects);
+        if let Some((id, members)) = &state.membership {
+            lines.push(name(format!("members={} of {id}", show_members(members))));
+        }
+        if state.commit_index > *committed {
+            lines.push(name(format!("commits {}", state.commit_index)));
+        }
+        *committed = state.commit_index;
+        lines
+    }
+}
+
+fn standing(state: &State) -> String {
+    let letter = match state.role {
+        Role::Follower => 'F',
+        Role::PreCandidate => 'P',
+        Role::Candidate => 'C',
+        Role::Leader => 'L',
+    };
+    format!("{letter}{}", state.term)
+}
