@@ -1,6 +1,6 @@
 //! Traces for people: a line for each thing that happened, in the notation of scripts, with a column a node.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use super::{Record, State};
 use crate::{
@@ -18,8 +18,8 @@ const WIDTH: usize = 6;
 /// pre-votes, `C4` is a candidate and `L4` leads. Times are seconds since the first record.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
-    /// In the order in which they were first seen, with how far each was committed.
-    nodes: Vec<(NodeId, LogIndex)>,
+    /// With how far each is committed.
+    nodes: BTreeMap<NodeId, LogIndex>,
     began: Option<Time>,
 }
 
@@ -32,28 +32,27 @@ impl Columns {
     /// The lines of one record; a heading before them where a node is new.
     pub fn show(&mut self, record: &Record) -> String {
         let mut text = String::new();
-        let place = self.nodes.iter().position(|(node, _)| *node == record.node).unwrap_or_else(|| {
-            self.nodes.push((record.node, LogIndex(0)));
+        if !self.nodes.contains_key(&record.node) {
+            self.nodes.insert(record.node, LogIndex(0));
             let names: String =
-                self.nodes.iter().map(|(node, _)| format!("{:WIDTH$}", format!("n{node}"))).collect();
+                self.nodes.keys().map(|node| format!("{:WIDTH$}", format!("n{node}"))).collect();
             // Writing to a string cannot fail.
             let _ = writeln!(text, "{:>12}  {}", "seconds", names.trim_end());
-            self.nodes.len() - 1
-        });
+        }
         let began = *self.began.get_or_insert(record.at);
         let since = record.at.since(began);
         let time = format!("{}.{:06}", since.as_secs(), since.subsec_micros());
-        for said in self.said(place, record) {
-            let column = |at: usize| if at == place { standing(&record.state) } else { "|".to_owned() };
-            let columns: String = (0..self.nodes.len()).map(|at| format!("{:WIDTH$}", column(at))).collect();
+        for said in self.said(record) {
+            let column = |at| if at == record.node { standing(&record.state) } else { "|".to_owned() };
+            let columns: String = self.nodes.keys().map(|at| format!("{:WIDTH$}", column(*at))).collect();
             let _ = writeln!(text, "{time:>12}  {columns}{said}");
         }
         text
     }
 
-    fn said(&mut self, place: usize, record: &Record) -> Vec<String> {
-        let (node, committed) = &mut self.nodes[place];
-        let Record { state, .. } = record;
+    fn said(&mut self, record: &Record) -> Vec<String> {
+        let Record { node, state, .. } = record;
+        let committed = self.nodes.entry(*node).or_default();
         let name = |said: String| format!("n{node} {said}");
         let mut lines = Vec::new();
         if record.start.is_some() {
