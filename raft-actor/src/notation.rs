@@ -178,6 +178,7 @@ pub(crate) fn show_input(node: NodeId, input: &Input) -> Option<String> {
         Input::Applied { index } => format!("applied {index}"),
         Input::LogRead { entries, .. } => format!("has read {}", show_entries(entries)),
         Input::Unreachable { peer } => format!("cannot reach n{peer}"),
+        Input::Gone { peer } => format!("finds n{peer} gone"),
         Input::TakeSnapshot => "is asked for a snapshot".to_owned(),
         Input::SnapshotTaken { snapshot } => format!("has taken {}", show_snapshot(snapshot)),
         Input::SnapshotNotTaken => "has no snapshots".to_owned(),
