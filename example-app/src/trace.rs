@@ -20,7 +20,7 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 pub fn to_file(file: &Path) -> Result<Trace, StorageError> {
     let failed = |source| StorageError::Io { operation: "append to", path: file.to_owned(), source };
     let opened = OpenOptions::new().create(true).append(true).open(file).map_err(failed)?;
-    let mut appended = Some(Appended { writer: BufWriter::new(opened), flushed: Instant::now() });
+    let mut appended = Some(Appended { writer: BufWriter::new(opened), flushed: None });
     if let Some(appended) = &mut appended {
         // The last line of an earlier run may have no end.
         appended.writer.write_all(b"\n").map_err(failed)?;
@@ -37,16 +37,17 @@ pub fn to_file(file: &Path) -> Result<Trace, StorageError> {
 
 struct Appended {
     writer: BufWriter<File>,
-    flushed: Instant,
+    /// None before the first line.
+    flushed: Option<Instant>,
 }
 
 impl Appended {
     fn write(&mut self, line: &str) -> io::Result<()> {
         self.writer.write_all(line.as_bytes())?;
         self.writer.write_all(b"\n")?;
-        if self.flushed.elapsed() >= FLUSH_EVERY {
+        if self.flushed.is_none_or(|flushed| flushed.elapsed() >= FLUSH_EVERY) {
             self.writer.flush()?;
-            self.flushed = Instant::now();
+            self.flushed = Some(Instant::now());
         }
         Ok(())
     }
