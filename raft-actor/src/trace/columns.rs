@@ -32,8 +32,9 @@ impl Columns {
     /// The lines of one record; a heading before them where a node is new.
     pub fn show(&mut self, record: &Record) -> String {
         let mut text = String::new();
-        if !self.nodes.contains_key(&record.node) {
-            self.nodes.insert(record.node, LogIndex(0));
+        let known = self.nodes.len();
+        self.nodes.entry(record.node).or_default();
+        if self.nodes.len() > known {
             let names: String =
                 self.nodes.keys().map(|node| format!("{:WIDTH$}", format!("n{node}"))).collect();
             // Writing to a string cannot fail.

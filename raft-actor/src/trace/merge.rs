@@ -47,7 +47,7 @@ impl<R: BufRead> Source<R> {
     fn read(&mut self) -> Option<Result<Record, TraceError>> {
         let mut cut = None;
         loop {
-            let Some(text) = self.lines.next() else { return None };
+            let text = self.lines.next()?;
             self.line += 1;
             let (trace, line) = (self.trace, self.line);
             let text = match text {
