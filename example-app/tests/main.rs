@@ -10,6 +10,7 @@ mod leader_loss;
 mod lifecycle;
 mod membership;
 mod snapshots;
+mod torture;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_example-app");
