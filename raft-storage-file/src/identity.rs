@@ -56,7 +56,7 @@ impl Meta {
         let mut bytes = vec![0; 2 * COPY_BYTES];
         file.read_at(0, &mut bytes).map_err(io_error("read", &path))?;
         let (first, second) = bytes.split_at(COPY_BYTES);
-        match (decode(first)?, decode(second)?) {
+        match (decode(first, &path)?, decode(second, &path)?) {
             (None, None) => Err(corrupt(&path, 0, format!("neither copy of META can be read; {ADVICE}"))),
             (Some(one), Some(other)) if one != other => {
                 Err(corrupt(&path, COPY_BYTES as u64, format!("the copies of META differ; {ADVICE}")))
@@ -112,7 +112,7 @@ impl Meta {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Option<Meta>, StorageError> {
+fn decode(bytes: &[u8], path: &Path) -> Result<Option<Meta>, StorageError> {
     if u32_at(bytes, 0) != MAGIC
         || u32_at(bytes, 4) != crc32c::crc32c(&bytes[8..RECORD_BYTES])
         || !is_zero(&bytes[RECORD_BYTES..])
@@ -122,8 +122,9 @@ fn decode(bytes: &[u8]) -> Result<Option<Meta>, StorageError> {
     let major = u16::from_le_bytes([bytes[8], bytes[9]]);
     if major != FORMAT_MAJOR {
         return Err(StorageError::Refused(format!(
-            "the folder is of format {major} and this program reads format {FORMAT_MAJOR}; use the program \
-             that wrote it"
+            "{} is of format {major} and this program reads format {FORMAT_MAJOR}; use the program that wrote \
+             the folder",
+            path.display()
         )));
     }
     let mut incarnation = [0; 16];

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod format;
+mod fuzz;
 mod identity;
 mod snapshots;
 mod suite;
