@@ -5,6 +5,7 @@ mod basics;
 mod consistency;
 mod events;
 mod exactly_once;
+mod fuzz;
 mod harness;
 mod leader_loss;
 mod lifecycle;
