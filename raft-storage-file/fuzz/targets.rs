@@ -96,7 +96,7 @@ fn receive(storage: &FileSnapshots, bytes: &[u8]) {
         let offset = word(0) * 64 + word(1);
         let end = (offset + word(2) * 64).min(state.len()).max(offset);
         let data = state.get(offset..end).map(Bytes::copy_from_slice).unwrap_or_default();
-        // A part in the wrong place is an error or is passed over; what counts is what stands there at the end.
+        // A part in the wrong place is an error or is passed over; what counts is what is there at the end.
         let _ = block_on(storage.receive_chunk(&snapshot, offset as u64, data));
     }
     if block_on(storage.finish_receive(&snapshot)).is_ok() {

@@ -122,8 +122,8 @@ fn decode(bytes: &[u8], path: &Path) -> Result<Option<Meta>, StorageError> {
     let major = u16::from_le_bytes([bytes[8], bytes[9]]);
     if major != FORMAT_MAJOR {
         return Err(StorageError::Refused(format!(
-            "{} is of format {major} and this program reads format {FORMAT_MAJOR}; use the program that wrote \
-             the folder",
+            "{} is of format {major} and this program reads format {FORMAT_MAJOR}; use the program that \
+             wrote the folder",
             path.display()
         )));
     }
