@@ -180,8 +180,8 @@ impl Keys {
         (self.histories.len(), all)
     }
 
-    /// Adds a key with its history, as [`Keys::histories`] gave it out. Whether a store at `revision` can have
-    /// that: later commands rely on it.
+    /// Adds a key with its history, as [`Keys::histories`] gave it out. Whether a store at `revision` can
+    /// have that: later commands rely on it.
     pub(super) fn add(&mut self, key: Bytes, history: History, revision: i64) -> bool {
         let (live_bytes, size_bytes) = history.bytes();
         let key_bytes = key.len() as u64;

@@ -156,7 +156,8 @@ impl Cluster {
         }
     }
 
-    /// Waits until a node ends by itself: its exit code, or `None` where it was killed. `Err` where it goes on.
+    /// Waits until a node ends by itself: its exit code, or `None` where it was killed. `Err` where it goes
+    /// on.
     pub(crate) fn wait_for_end(&mut self, node: usize, at_most: Duration) -> Result<Option<i32>, Duration> {
         let until = Instant::now() + at_most;
         let process = self.processes[node - 1].as_mut().expect("it was started");
