@@ -2,7 +2,9 @@
 
 mod crash;
 mod damage;
+mod faults;
 mod format;
 mod identity;
+mod simulator;
 mod snapshots;
 mod suite;
