@@ -68,8 +68,8 @@ impl FileSnapshots {
         FileSnapshots::open_where(disk, folder.as_ref(), identity, true)
     }
 
-    /// As [`FileSnapshots::open_on`], without any thread: each call does its work when it is polled, and then
-    /// waits for [`Disk::settled`]. For simulators; see [`FileLog::open_inline`](crate::FileLog::open_inline).
+    /// As [`FileSnapshots::open_on`], without any thread, for simulators; see
+    /// [`FileLog::open_inline`](crate::FileLog::open_inline).
     pub fn open_inline(
         disk: Arc<dyn Disk>,
         folder: impl AsRef<Path>,
