@@ -23,6 +23,7 @@ mod frame;
 mod hard_state;
 mod identity;
 mod inline;
+pub mod inspect;
 pub mod layout;
 mod log;
 mod options;

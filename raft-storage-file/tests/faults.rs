@@ -70,24 +70,51 @@ fn a_full_disk_stops_the_node_and_an_hour_later_it_goes_on_where_it_was() {
 }
 
 #[test]
-fn a_sector_that_cannot_be_read_is_refused_by_its_file_and_never_taken_for_the_end() {
+fn a_sector_that_cannot_be_read_is_refused_by_file_and_offset_and_never_taken_for_the_end() {
     let (disk, log, segment) = store();
     drop(log);
-    let hard_state = Path::new(FOLDER).join("HARDSTATE");
-    for (path, offset) in [(&segment, 0), (&segment, 4096), (&segment, 9000), (&hard_state, 100)] {
+    // The header, the only frame's first and second block, the seal's place, and a place behind the mark.
+    for (lost, told) in [(0, 0), (4096, 4096), (9000, 4096), (28_672, 28_672), (20_480, 16_384)] {
         let copy = disk.crash(Unflushed::Kept);
-        copy.lose_sector(path, offset);
-        let error = open(&copy).unwrap_err();
-        assert!(matches!(&error, StorageError::Io { path: told, .. } if told == path), "{error}");
+        copy.lose_sector(&segment, lost);
+        match open(&copy) {
+            Err(StorageError::Corrupt { path, offset, detail }) => {
+                assert!(path == segment && detail.contains("it cannot be read"), "{lost}: {detail}");
+                assert_eq!(offset, told, "{lost}: {detail}");
+            }
+            other => panic!("{lost}: it was not refused: {other:?}"),
+        }
     }
 }
 
 #[test]
-fn a_sector_that_is_lost_while_the_log_is_open_is_an_error_of_the_read() {
+fn a_copy_of_term_and_vote_or_of_meta_that_cannot_be_read_is_written_anew_from_its_twin() {
+    let (disk, log, _) = store();
+    drop(log);
+    for (name, offsets) in [("HARDSTATE", [0, 64 << 10]), ("META", [0, 4096])] {
+        let path = Path::new(FOLDER).join(name);
+        for offset in offsets {
+            let copy = disk.crash(Unflushed::Kept);
+            copy.lose_sector(&path, offset);
+            let (_, state) = open(&copy).unwrap();
+            assert_eq!(state.hard_state.term, Term(1));
+            let mut buffer = [0; 4096];
+            copy.open(&path).unwrap().read_at(offset, &mut buffer).unwrap();
+        }
+        let copy = disk.crash(Unflushed::Kept);
+        offsets.iter().for_each(|offset| copy.lose_sector(&path, *offset));
+        let error = open(&copy).unwrap_err();
+        assert!(matches!(&error, StorageError::Corrupt { path: told, .. } if *told == path), "{error}");
+    }
+}
+
+#[test]
+fn a_sector_that_is_lost_while_the_log_is_open_is_told_with_the_entries_that_stood_there() {
     let (disk, mut log, segment) = store();
     disk.lose_sector(&segment, 5000);
-    let error = block_on(log.read(LogIndex(1), LogIndex(1), 0)).unwrap_err();
-    assert!(error.to_string().contains("cannot read /store/log/"), "{error}");
+    let sentence = block_on(log.read(LogIndex(1), LogIndex(1), 0)).unwrap_err().to_string();
+    assert!(sentence.contains(segment.to_str().unwrap()), "{sentence}");
+    assert!(sentence.contains("at offset 4096") && sentence.contains("entries 1 to 1"), "{sentence}");
 }
 
 #[test]

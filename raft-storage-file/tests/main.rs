@@ -8,3 +8,4 @@ mod identity;
 mod simulator;
 mod snapshots;
 mod suite;
+mod tool;

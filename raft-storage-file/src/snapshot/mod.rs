@@ -164,6 +164,13 @@ impl SnapshotStorage for FileSnapshots {
     }
 }
 
+/// Reads a snapshot from its beginning to its end, and says whose it is.
+pub(crate) fn look_at(disk: &dyn Disk, path: &Path) -> Result<(Identity, SnapshotMeta), StorageError> {
+    let file = SnapshotFile::open(disk, path, None)?;
+    file.verify()?;
+    Ok((file.owner, file.snapshot))
+}
+
 fn no_such(id: u64) -> StorageError {
     StorageError::Contract(format!("there is no snapshot {id:016x}"))
 }
@@ -195,7 +202,7 @@ impl Folder {
     }
 
     fn open_file(&self, path: &Path) -> Result<SnapshotFile, StorageError> {
-        SnapshotFile::open(&*self.disk, path, self.identity)
+        SnapshotFile::open(&*self.disk, path, Some(self.identity))
     }
 
     /// Names are flushed before they are believed: the log is purged on the strength of what is found here.
