@@ -95,7 +95,7 @@ impl HardStateFile {
             }
         }
         let newest = newest_of(0).max_by_seq(newest_of(1)).unwrap_or_default();
-        let mut opened = HardStateFile { path, file, incarnation, newest };
+        let opened = HardStateFile { path, file, incarnation, newest };
         for pair in 0..2 {
             if slots[pair * 2] != slots[pair * 2 + 1] {
                 tracing::warn!(path = %opened.path.display(), "a copy of term and vote is written anew");
@@ -117,7 +117,7 @@ impl HardStateFile {
         &self.path
     }
 
-    fn put(&mut self, record: Record) -> Result<(), StorageError> {
+    pub(crate) fn put(&self, record: Record) -> Result<(), StorageError> {
         let pair = (record.seq % 2) as usize * 2;
         for slot in [pair, pair + 1] {
             let bytes = encode(&record, self.incarnation, slot);

@@ -147,6 +147,7 @@ pub(crate) struct Examined {
 impl Examined {
     fn go_on(self) -> Result<(Store, LogState), StorageError> {
         let Examined { base, lock, hard_state, segments, scan, end } = self;
+        write_again(&scan, &segments, &hard_state)?;
         let state = state_of(&scan, &hard_state);
         let Scan { picture, last_seq, .. } = scan;
         let mut store = Store::new(base, lock, hard_state, picture, segments, last_seq);
@@ -250,6 +251,29 @@ fn check_seals(segments: &VecDeque<Segment>, end: End) -> Result<(), StorageErro
         }
     }
     Ok(())
+}
+
+/// What the last run wrote last may have been the write whose flush failed. Systems call such pages clean:
+/// they are read back, no later flush writes them, and the next power cut takes them. All before was flushed
+/// before that was written.
+fn write_again(
+    scan: &Scan,
+    segments: &VecDeque<Segment>,
+    hard_state: &HardStateFile,
+) -> Result<(), StorageError> {
+    hard_state.put(hard_state.newest)?;
+    let (Some(last), Some((segment_id, offset, bytes))) = (segments.back(), scan.last_frame) else {
+        return Ok(());
+    };
+    if last.header.id == segment_id {
+        let frame = last.read(offset, bytes).map_err(last.unreadable(offset))?;
+        last.file.write_at(offset, &frame).map_err(io_error("write", &last.path))?;
+        return last.file.sync_data().map_err(io_error("flush", &last.path));
+    }
+    match segments.iter().rev().nth(1) {
+        Some(before) => before.seal(&last.header),
+        None => Ok(()),
+    }
 }
 
 fn check_whole(

@@ -32,6 +32,8 @@ pub(crate) enum End {
 pub(crate) struct Scan {
     pub(crate) picture: Picture,
     pub(crate) last_seq: u64,
+    /// Where the last frame is: its segment, offset and bytes.
+    pub(crate) last_frame: Option<(u64, u64, u64)>,
     /// The newest hard state that any frame or header knows of.
     pub(crate) hard_state_seq: u64,
     pub(crate) memberships: Vec<(LogId, Membership)>,
@@ -60,6 +62,7 @@ impl Scan {
         Scan {
             picture: Picture::starting_at(base),
             last_seq: first.last_seq,
+            last_frame: None,
             hard_state_seq: 0,
             memberships: Vec::new(),
             tail: VecDeque::new(),
@@ -219,6 +222,7 @@ impl Scan {
         });
         self.hard_state_seq = self.hard_state_seq.max(header.hard_state_seq);
         self.last_seq = header.seq;
+        self.last_frame = Some((segment.header.id, offset, header.extent()));
         segment.length += header.extent();
         Ok(())
     }

@@ -68,6 +68,7 @@ struct State {
     locked: BTreeSet<PathBuf>,
     calls: Calls,
     fail_after: Option<(u64, io::ErrorKind)>,
+    fail_once: Option<(u64, io::ErrorKind)>,
     sync_fails_once: bool,
     bytes_max: Option<u64>,
 }
@@ -87,6 +88,13 @@ impl SimulatedDisk {
     pub fn fail_after(&self, calls: u64, kind: io::ErrorKind) {
         let mut state = self.state();
         state.fail_after = Some((state.calls.total() + calls, kind));
+    }
+
+    /// After this many more calls that change something, the next one fails, and those after it succeed. A
+    /// flush that fails marks its pages clean, as systems do: they are seen, and never reach the disk.
+    pub fn fail_once(&self, calls: u64, kind: io::ErrorKind) {
+        let mut state = self.state();
+        state.fail_once = Some((state.calls.total() + calls, kind));
     }
 
     /// The next flush of a file fails, and those after it succeed: as a system does that has marked the
@@ -177,10 +185,20 @@ impl SimulatedDisk {
     /// Counts a call, and fails it where that was asked for.
     fn call(&self, count: impl FnOnce(&mut Calls)) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
+        let before = state.calls;
         if let Some((at, kind)) = state.fail_after
             && state.calls.total() >= at
         {
             return Err(io::Error::new(kind, "the simulated disk was told to fail"));
+        }
+        let at = state.calls.total();
+        if let Some((_, kind)) = state.fail_once.take_if(|(call, _)| *call <= at) {
+            count(&mut state.calls);
+            if state.calls.syncs > before.syncs {
+                state.sync_fails_once = true;
+                return Ok(state);
+            }
+            return Err(io::Error::new(kind, "the simulated disk was told to fail once"));
         }
         count(&mut state.calls);
         Ok(state)
