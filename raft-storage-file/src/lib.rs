@@ -34,6 +34,7 @@ mod replay;
 mod scan;
 mod segment;
 mod snapshot;
+mod spares;
 mod store;
 mod writer;
 

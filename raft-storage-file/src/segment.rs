@@ -241,21 +241,38 @@ impl Spare {
         cancelled: impl Fn() -> bool,
     ) -> Result<Option<Spare>, StorageError> {
         let file = disk.create(path).map_err(io_error("create", path))?;
+        let spare = Spare { path: path.to_owned(), file, capacity };
         if zeroed {
-            let zeroes = vec![0; ZEROES_BYTES.min(capacity) as usize];
-            let mut offset = 0;
-            while offset < capacity {
-                if cancelled() {
-                    return Ok(None);
-                }
-                let length = (capacity - offset).min(ZEROES_BYTES);
-                file.write_at(offset, &zeroes[..length as usize]).map_err(io_error("write", path))?;
-                offset += length;
-            }
-            file.sync_data().map_err(io_error("flush", path))?;
-        } else {
-            file.set_size(capacity).map_err(io_error("lengthen", path))?;
+            return spare.zero(cancelled);
         }
-        Ok(Some(Spare { path: path.to_owned(), file, capacity }))
+        spare.file.set_size(capacity).map_err(io_error("lengthen", path))?;
+        Ok(Some(spare))
+    }
+
+    /// Makes one of a file of this size that was a segment's.
+    pub(crate) fn again(
+        disk: &dyn Disk,
+        path: &Path,
+        capacity: u64,
+        cancelled: impl Fn() -> bool,
+    ) -> Result<Option<Spare>, StorageError> {
+        let file = disk.open(path).map_err(io_error("open", path))?;
+        Spare { path: path.to_owned(), file, capacity }.zero(cancelled)
+    }
+
+    fn zero(self, cancelled: impl Fn() -> bool) -> Result<Option<Spare>, StorageError> {
+        let zeroes = vec![0; ZEROES_BYTES.min(self.capacity) as usize];
+        let mut offset = 0;
+        while offset < self.capacity {
+            if cancelled() {
+                return Ok(None);
+            }
+            let length = (self.capacity - offset).min(ZEROES_BYTES);
+            let written = self.file.write_at(offset, &zeroes[..length as usize]);
+            written.map_err(io_error("write", &self.path))?;
+            offset += length;
+        }
+        self.file.sync_data().map_err(io_error("flush", &self.path))?;
+        Ok(Some(self))
     }
 }

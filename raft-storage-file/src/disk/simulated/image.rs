@@ -131,11 +131,21 @@ fn sectors(start: usize, end: usize) -> std::ops::Range<usize> {
     start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES)
 }
 
+/// As `resize` with zeros, and quick also where nothing is optimised.
+fn set_length(bytes: &mut Vec<u8>, length: usize) {
+    bytes.truncate(length);
+    bytes.extend_from_slice(&vec![0; length - bytes.len()]);
+}
+
 impl Content {
+    pub(super) fn set_size(&mut self, bytes: usize) {
+        set_length(&mut self.seen, bytes);
+    }
+
     fn after_crash(&self, survives: &mut impl FnMut() -> bool) -> Content {
         let mut bytes = self.durable.clone();
         if self.seen.len() != bytes.len() && survives() {
-            bytes.resize(self.seen.len(), 0);
+            set_length(&mut bytes, self.seen.len());
         }
         for sector in &self.dirty {
             let start = sector * SECTOR_BYTES;
@@ -161,7 +171,7 @@ impl Content {
     pub(super) fn write(&mut self, start: usize, bytes: &[u8]) {
         let end = start + bytes.len();
         if self.seen.len() < end {
-            self.seen.resize(end, 0);
+            set_length(&mut self.seen, end);
         }
         self.seen[start..end].copy_from_slice(bytes);
         self.dirty.extend(sectors(start, end));
@@ -171,7 +181,7 @@ impl Content {
 
     pub(super) fn sync(&mut self) {
         let seen = self.seen.len();
-        self.durable.resize(seen, 0);
+        set_length(&mut self.durable, seen);
         for sector in std::mem::take(&mut self.dirty) {
             let start = sector * SECTOR_BYTES;
             let end = (start + SECTOR_BYTES).min(seen);

@@ -349,7 +349,7 @@ impl DiskFile for SimulatedFile {
     fn set_size(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.call(|calls| calls.changes += 1)?;
         state.check_room(self.file, bytes)?;
-        state.image.file_mut(self.file).seen.resize(bytes as usize, 0);
+        state.image.file_mut(self.file).set_size(bytes as usize);
         Ok(())
     }
 }
