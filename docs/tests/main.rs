@@ -3,4 +3,5 @@
 mod book;
 mod figure_2;
 mod reference;
+mod storage;
 mod tutorial;
