@@ -199,7 +199,8 @@ fn survive(crashed: &SimulatedDisk, cut: &Cut, what: &str) {
     check(&found, cut, what);
     check_seals(crashed, what);
     let next = found.entries.last().map_or(found.purged.index.0, |entry| entry.id.index.0) + 1;
-    let step = Step::Write(vec![vote(9, 9), append(vec![command(next, 9, 700)])]);
+    let term = found.hard_state.term.0 + 1;
+    let step = Step::Write(vec![vote(term, 9), append(vec![command(next, term, 700)])]);
     found.apply(&step);
     let Step::Write(writes) = &step else { unreachable!("it was made a write above") };
     block_on(log.write(writes)).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -415,6 +416,35 @@ fn the_files_of_purged_segments_are_used_again_so_that_no_new_space_is_needed() 
         assert_eq!(Model::of(&mut log, &state).as_ref(), Ok(&model));
     }
     assert!(disk.paths().len() < 8, "{:?}", disk.paths());
+}
+
+#[test]
+fn files_that_are_zeroed_in_the_background_hold_what_is_written_to_them() {
+    let disk = SimulatedDisk::new();
+    let options = options().with_spare_in_background(true);
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
+    block_on(log.recover()).unwrap();
+    let mut model = Model::default();
+    for index in 1..=400 {
+        let mut steps = vec![Step::Write(vec![vote(1, 1), append(vec![command(index, 1, 3000)])])];
+        if index % 4 == 0 {
+            steps.push(Step::Purge(LogId::new(Term(1), LogIndex(index - 3))));
+        }
+        for step in steps {
+            match &step {
+                Step::Write(writes) => block_on(log.write(writes)).unwrap(),
+                Step::Purge(through) => block_on(log.purge(*through)).unwrap(),
+                Step::Reopen => {}
+            }
+            model.apply(&step);
+        }
+    }
+    for unflushed in [Unflushed::Kept, Unflushed::Dropped, Unflushed::Torn(7)] {
+        let (mut log, state) = open(&disk.crash(unflushed)).unwrap();
+        assert_eq!(Model::of(&mut log, &state).as_ref(), Ok(&model));
+    }
+    drop(log);
+    assert!(disk.paths().len() < 9, "{:?}", disk.paths());
 }
 
 /// A random call, one that keeps the contract.
