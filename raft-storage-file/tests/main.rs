@@ -2,7 +2,12 @@
 
 mod crash;
 mod damage;
+mod faults;
 mod format;
 mod identity;
+mod recycle;
+mod requirements;
+mod simulator;
 mod snapshots;
 mod suite;
+mod tool;
