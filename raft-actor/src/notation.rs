@@ -141,6 +141,9 @@ pub(crate) fn show_effect(node: NodeId, effect: &Effect) -> String {
         Effect::TakeSnapshot => "takes a snapshot".to_owned(),
         Effect::SnapshotRefused => "refuses a snapshot".to_owned(),
         Effect::Purge { through } => format!("purges through {through}"),
+        Effect::SendSnapshot { to, snapshot, bytes_max: 0, .. } => {
+            format!("asks n{to} how far it has got with {}", show_snapshot(snapshot))
+        }
         Effect::SendSnapshot { to, snapshot, offset, .. } => {
             format!("sends {} from {offset} to n{to}", show_snapshot(snapshot))
         }

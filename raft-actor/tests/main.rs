@@ -12,6 +12,7 @@ mod failures;
 mod machines;
 mod members;
 mod network;
+mod overload;
 mod reads;
 mod runtime;
 mod scripts;

@@ -15,7 +15,7 @@ use super::{
     reads::{Read, Reads},
     replicator,
     snapshotter::Snapshotting,
-    waiter::{RemoteWaiter, Waiter},
+    waiter::Waiter,
     watchers::Watchers,
     writes::{Pending, Writes},
 };
@@ -26,16 +26,18 @@ use crate::{
     events::Subscriber,
     lifecycle::{Ending, Phase},
     membership::MembershipChange,
-    message::{Envelope, ForwardWrites, ForwardWritesReply, Introduction, Message},
+    message::{Envelope, Introduction, Message},
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
+        permits::Permits,
     },
     state_machine::StateMachine,
     status::Status,
     types::{Entries, LogIndex, NodeId, Role, SnapshotMeta, Term, Time},
 };
 
+mod carried;
 mod members;
 
 /// Where so many messages wait for the leader's link already, writes are not carried yet.
@@ -103,6 +105,8 @@ pub(crate) struct Consensus<S: StateMachine> {
     acquaintances: Arc<Acquaintances>,
     watchers: Watchers,
     writes: Writes<S>,
+    /// What may be under way here, for this node's clients and for those of others.
+    write_permits: Permits,
     reads: Reads<S>,
     changes: Changes,
     /// Where this node says that it is reached, where the log says otherwise.
@@ -131,6 +135,7 @@ impl<S: StateMachine> Consensus<S> {
         cast: Cast<S>,
         ending: Arc<Ending>,
         acquaintances: Arc<Acquaintances>,
+        write_permits: Permits,
         run: u32,
     ) -> Consensus<S> {
         Consensus {
@@ -141,6 +146,7 @@ impl<S: StateMachine> Consensus<S> {
             acquaintances,
             watchers: Watchers::default(),
             writes: Writes::new(run),
+            write_permits,
             reads: Reads::new(run),
             changes: Changes::new(run),
             given_address: None,
@@ -239,39 +245,6 @@ impl<S: StateMachine> Consensus<S> {
         }
     }
 
-    /// Writes that another node has carried here. What cannot be decoded is refused at the door: in the log
-    /// it would stop every node.
-    fn take_carried(&mut self, from: NodeId, forward: ForwardWrites, now: Time) {
-        let Some(origin) = self.cast.links.to(from).cloned() else { return };
-        if !self.writes.is_new(from, forward.id) {
-            return;
-        }
-        let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin);
-        let deadline = now.after(self.config.request_timeout);
-        for (command, waiter) in forward.commands.into_iter().zip(waiters) {
-            let waiter = Waiter::Remote(waiter);
-            if postcard::from_bytes::<S::Command>(&command).is_ok() {
-                self.arrived.push(Pending { command, waiter, deadline });
-            } else {
-                waiter.settle(Err(WriteError::Malformed));
-            }
-        }
-    }
-
-    fn forward_answered(&mut self, reply: ForwardWritesReply) {
-        let leader = self.raft.leader();
-        for write in self.writes.answered(reply) {
-            self.writes.park(write, leader);
-        }
-    }
-
-    fn park(&mut self, forward: u64) {
-        let leader = self.raft.leader();
-        for write in self.writes.not_sent(forward) {
-            self.writes.park(write, leader);
-        }
-    }
-
     /// Steps the core until this turn has nothing left for it.
     fn turn(&mut self, now: Time) {
         if now >= self.raft.deadline() {
@@ -316,7 +289,7 @@ impl<S: StateMachine> Consensus<S> {
             for write in writes {
                 match write.waiter {
                     // Its own node goes on, and keeps it for the next leader.
-                    Waiter::Remote(_) => self.writes.park(write, None),
+                    Waiter::Remote { .. } => self.writes.park(write, None),
                     Waiter::Local { .. } => write.waiter.settle(Err(WriteError::Stopped)),
                 }
             }
