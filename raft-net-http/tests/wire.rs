@@ -19,10 +19,10 @@ use raft_actor::{
     message::{
         AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardChange, ForwardChangeReply,
         ForwardWrites, ForwardWritesReply, InstallSnapshot, InstallSnapshotReply, Introduction, Message,
-        ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
+        ReadId, ReadIndex, ReadIndexReply, Refusal, RequestVote, RequestVoteReply, TimeoutNow,
     },
     testkit::suite::transport::samples,
-    types::{Entry, GroupId, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
+    types::{Entry, GroupId, LogId, LogIndex, NodeId, Origin, Payload, SnapshotMeta, Term},
 };
 use raft_net_http::{
     Limits,
@@ -30,7 +30,13 @@ use raft_net_http::{
 };
 
 fn envelope(message: Message) -> Envelope {
-    Envelope { group: GroupId(3), from: NodeId(1), to: NodeId(2), message }
+    Envelope {
+        group: GroupId(3),
+        from: NodeId(1),
+        to: NodeId(2),
+        origin: Origin { incarnation: 21, genesis: 22 },
+        message,
+    }
 }
 
 fn frame_of(batch: &[Envelope]) -> Bytes {
@@ -372,15 +378,23 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(id, change)| Message::ForwardChange(ForwardChange { id, change })),
         (any::<u64>(), change_outcome())
             .prop_map(|(id, result)| Message::ForwardChangeReply(ForwardChangeReply { id, result })),
+        any::<u64>().prop_map(|node| Message::Refusal(Refusal::OtherFolder { node: NodeId(node) })),
+        (any::<u64>(), any::<u64>()).prop_map(|(node, other)| {
+            let (node, refused_by) = (NodeId(node), NodeId(other));
+            Message::Refusal(Refusal::OtherGenesis { node, refused_by })
+        }),
     ]
 }
 
 fn batch() -> impl Strategy<Value = Vec<Envelope>> {
-    let envelope = (any::<u32>(), any::<u64>(), any::<u64>(), message());
-    let envelope = envelope.prop_map(|(group, from, to, message)| Envelope {
+    let origin = (any::<u64>(), any::<u64>());
+    let origin = origin.prop_map(|(incarnation, genesis)| Origin { incarnation, genesis });
+    let envelope = (any::<u32>(), any::<u64>(), any::<u64>(), origin, message());
+    let envelope = envelope.prop_map(|(group, from, to, origin, message)| Envelope {
         group: GroupId(group),
         from: NodeId(from),
         to: NodeId(to),
+        origin,
         message,
     });
     vec(envelope, 0..6)
