@@ -237,6 +237,14 @@ impl Membership {
         self
     }
 
+    /// `node` alone, at its address: what is left of a cluster whose other members are lost for good. None
+    /// where it is no member. Nothing is recorded of it, and of how the cluster began.
+    pub fn alone(&self, node: NodeId) -> Option<Membership> {
+        let address = self.address(node)?.to_owned();
+        let (voters, addresses) = (BTreeSet::from([node]), BTreeMap::from([(node, address)]));
+        Some(Membership { voters, addresses, changed: true, ..Membership::default() })
+    }
+
     /// The same members, of a cluster that began with `genesis`.
     pub fn with_genesis(mut self, genesis: u64) -> Membership {
         self.genesis = genesis;

@@ -39,6 +39,7 @@ use crate::{
 mod builder;
 mod members;
 mod recover;
+pub mod survivor;
 
 pub use builder::NodeBuilder;
 

@@ -187,13 +187,8 @@ fn say(node: &Node<Sum>, message: Message) {
 }
 
 fn say_as(from: NodeId, node: &Node<Sum>, message: Message) {
-    node.inbox().deliver(vec![Envelope {
-        group: GroupId(0),
-        from,
-        to: NodeId(1),
-        origin: Origin::default(),
-        message,
-    }]);
+    let (group, to, origin) = (GroupId(0), node.id(), Origin::default());
+    node.inbox().deliver(vec![Envelope { group, from, to, origin, message }]);
 }
 
 /// Node 2 leads term 5, and has committed this entry after the first.
@@ -321,13 +316,7 @@ fn what_a_node_carried_before_its_restart_is_not_done_again_after_it() {
         for (run, value) in [(7, 1), (9, 10), (7, 1), (9, 10), (7, 1)] {
             let commands = vec![Bytes::from(vec![value])];
             let message = Message::ForwardWrites(ForwardWrites { id: run << 32, commands });
-            node.inbox().deliver(vec![Envelope {
-                group: GroupId(0),
-                from,
-                to: leader,
-                origin: Origin::default(),
-                message,
-            }]);
+            say_as(from, node, message);
             cluster.sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(node.read(|sum| sum.total).await, Ok(11));

@@ -6,3 +6,4 @@ mod format;
 mod identity;
 mod snapshots;
 mod suite;
+mod survivor;

@@ -18,7 +18,7 @@ use super::{
     reads::{Read, Reads},
     replicator,
     snapshotter::Snapshotting,
-    waiter::{RemoteWaiter, Waiter},
+    waiter::Waiter,
     writes::{Pending, Writes},
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     error::{SnapshotError, WriteError},
     lifecycle::{Ending, Phase},
     membership::MembershipChange,
-    message::{Envelope, ForwardWrites, ForwardWritesReply, Introduction, Message, Refusal},
+    message::{Envelope, Introduction, Message, Refusal},
     observer::{Observer, Step},
     runtime::{
         actor::{Actor, Context},
@@ -38,6 +38,7 @@ use crate::{
     types::{Entries, LogIndex, NodeId, Origin, Role, SnapshotMeta, Term, Time},
 };
 
+mod carried;
 mod members;
 
 /// Where so many messages wait for the leader's link already, writes are not carried yet.
@@ -239,39 +240,6 @@ impl<S: StateMachine> Consensus<S> {
             Message::ForwardChange(forward) => self.take_carried_change(from, forward, now),
             Message::ForwardChangeReply(reply) => self.change_settled(reply.id, reply.result),
             message => self.inputs.push(Input::Receive { from, message }),
-        }
-    }
-
-    /// Writes that another node has carried here. What cannot be decoded is refused at the door: in the log
-    /// it would stop every node.
-    fn take_carried(&mut self, from: NodeId, forward: ForwardWrites, now: Time) {
-        let Some(origin) = self.cast.links.to(from).cloned() else { return };
-        if !self.writes.is_new(from, forward.id) {
-            return;
-        }
-        let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin);
-        let deadline = now.after(self.config.request_timeout);
-        for (command, waiter) in forward.commands.into_iter().zip(waiters) {
-            let waiter = Waiter::Remote(waiter);
-            if postcard::from_bytes::<S::Command>(&command).is_ok() {
-                self.arrived.push(Pending { command, waiter, deadline });
-            } else {
-                waiter.settle(Err(WriteError::Malformed));
-            }
-        }
-    }
-
-    fn forward_answered(&mut self, reply: ForwardWritesReply) {
-        let leader = self.raft.leader();
-        for write in self.writes.answered(reply) {
-            self.writes.park(write, leader);
-        }
-    }
-
-    fn park(&mut self, forward: u64) {
-        let leader = self.raft.leader();
-        for write in self.writes.not_sent(forward) {
-            self.writes.park(write, leader);
         }
     }
 

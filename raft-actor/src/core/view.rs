@@ -87,8 +87,8 @@ impl Raft {
         silent.map(|(node, _)| *node).collect()
     }
 
-    /// Everything there is to see at `now`. `failure` is left empty, as the core cannot fail, and so is `refusal`,
-    /// of which it is not told.
+    /// Everything there is to see at `now`. `failure` is left empty, as the core cannot fail, and so is
+    /// `refusal`, of which it is not told.
     pub fn status(&self, now: Time) -> Status {
         let last = self.log.last();
         let leadership = match &self.state {

@@ -90,8 +90,8 @@ impl<S: StateMachine> NodeBuilder<S> {
     /// forgotten its vote and what it acknowledged. Remove it, then add it anew. This needs a storage that
     /// tells its [incarnation](crate::types::LogState::incarnation).
     ///
-    /// It does not campaign before the leader has recorded it, so a node that began with [`NodeBuilder::members`]
-    /// is started with those again.
+    /// It does not campaign before the leader has recorded it, so a node that began with
+    /// [`NodeBuilder::members`] is started with those again.
     pub fn join(mut self) -> NodeBuilder<S> {
         self.joins = true;
         self

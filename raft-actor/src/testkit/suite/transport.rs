@@ -18,7 +18,7 @@ use crate::{
     message::{
         AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardChange, ForwardChangeReply,
         ForwardWrites, ForwardWritesReply, InstallSnapshot, InstallSnapshotReply, Introduction, Message,
-        ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
+        ReadId, ReadIndex, ReadIndexReply, Refusal, RequestVote, RequestVoteReply, TimeoutNow,
     },
     runtime::{SharedRuntime, sleep, timeout},
     transport::{Inbox, PeerLink, Transport, TransportError},
@@ -363,6 +363,8 @@ fn samples_of_members() -> Vec<Message> {
         Message::ForwardChange(ForwardChange { id: 1, change }),
         Message::ForwardChangeReply(ForwardChangeReply { id: 1, result: Ok(log_id) }),
         Message::ForwardChangeReply(ForwardChangeReply { id: 2, result: Err(ChangeError::UnderWay) }),
+        Message::Refusal(Refusal::OtherFolder { node: NodeId(3) }),
+        Message::Refusal(Refusal::OtherGenesis { node: NodeId(3), refused_by: NodeId(1) }),
     ]
 }
 
