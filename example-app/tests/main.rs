@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod basics;
+mod disasters;
 mod exactly_once;
 mod harness;
 mod leader_loss;

@@ -1,5 +1,5 @@
-//! Introductions, refusals, and changes of members on their way to the leader. They are rare, so what they say
-//! is in postcard, as memberships in the log are.
+//! Introductions, refusals, and changes of members on their way to the leader. They are rare, so what they
+//! say is in postcard, as memberships in the log are.
 
 use raft_actor::{
     membership::{ChangeError, MembershipChange},
