@@ -11,3 +11,4 @@ pub mod recover;
 mod replicated;
 pub mod serve;
 pub mod settings;
+pub mod trace;

@@ -19,16 +19,17 @@ use super::{
     replicator,
     snapshotter::Snapshotting,
     waiter::Waiter,
+    watchers::Watchers,
     writes::{Pending, Writes},
 };
 use crate::{
     config::Config,
     core::{Effect, Effects, Input, LogReader, Raft},
     error::{SnapshotError, WriteError},
+    events::Subscriber,
     lifecycle::{Ending, Phase},
     membership::MembershipChange,
     message::{Envelope, Introduction, Message, Refusal},
-    observer::{Observer, Step},
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
@@ -62,12 +63,16 @@ pub(crate) enum Mail<S: StateMachine> {
     Applied { index: LogIndex },
     /// From a replicator: its link broke, or could not be opened.
     Unreachable { peer: NodeId },
+    /// From a replicator: the peer's process is not there.
+    Gone { peer: NodeId },
     /// From a replicator: its link is open.
     Reachable { peer: NodeId },
     /// From a replicator: carried writes that never left.
     ForwardNotSent { id: u64 },
     /// Somebody wants to know.
     Status(oneshot::Sender<Status>),
+    /// Somebody wants to be told of all that happens.
+    Subscribe(Subscriber),
     /// Somebody wants another leader. Answered by whether this node has stopped leading.
     Transfer { to: Option<NodeId>, reply: oneshot::Sender<bool> },
     /// From another actor, for the core as it is.
@@ -100,7 +105,7 @@ pub(crate) struct Consensus<S: StateMachine> {
     cast: Cast<S>,
     ending: Arc<Ending>,
     acquaintances: Arc<Acquaintances>,
-    observer: Option<Arc<dyn Observer>>,
+    watchers: Watchers,
     writes: Writes<S>,
     reads: Reads<S>,
     changes: Changes,
@@ -143,7 +148,7 @@ impl<S: StateMachine> Consensus<S> {
             cast,
             ending,
             acquaintances,
-            observer: None,
+            watchers: Watchers::default(),
             writes: Writes::new(run),
             reads: Reads::new(run),
             changes: Changes::new(run),
@@ -165,8 +170,8 @@ impl<S: StateMachine> Consensus<S> {
     }
 
     /// The same, watched.
-    pub(crate) fn with_observer(mut self, observer: Option<Arc<dyn Observer>>) -> Consensus<S> {
-        self.observer = observer;
+    pub(crate) fn with_watchers(mut self, watchers: Watchers) -> Consensus<S> {
+        self.watchers = watchers;
         self
     }
 
@@ -188,17 +193,24 @@ impl<S: StateMachine> Consensus<S> {
             Mail::LogRead { reader, entries } => self.inputs.push(Input::LogRead { reader, entries }),
             Mail::Applied { index } => self.inputs.push(Input::Applied { index }),
             Mail::Unreachable { peer } => {
-                self.unreachable.insert(peer);
+                if self.unreachable.insert(peer) {
+                    self.watchers.link(peer, false, now, &self.raft);
+                }
                 self.writes.link_lost(peer);
                 self.inputs.push(Input::Unreachable { peer });
             }
+            Mail::Gone { peer } => self.inputs.push(Input::Gone { peer }),
             Mail::Reachable { peer } => {
                 self.unreachable.remove(&peer);
+                self.watchers.link(peer, true, now, &self.raft);
                 self.arrived.extend(self.writes.unpark());
             }
             Mail::ForwardNotSent { id } => self.park(id),
             // Nobody waits any more where the answer cannot be sent.
             Mail::Status(reply) => drop(reply.send(self.status(now))),
+            Mail::Subscribe(subscriber) => {
+                self.watchers.subscribe(subscriber, now, &self.raft, &self.unreachable);
+            }
             Mail::Transfer { to, reply } => {
                 self.transfers.push(reply);
                 self.inputs.push(Input::Transfer { to });
@@ -259,7 +271,7 @@ impl<S: StateMachine> Consensus<S> {
                 break;
             }
             let mut effects = std::mem::take(&mut self.effects);
-            self.step(now, &mut effects);
+            self.watchers.step(&mut self.raft, now, &mut self.inputs, &mut effects);
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
@@ -274,15 +286,6 @@ impl<S: StateMachine> Consensus<S> {
             self.reads.expire(now, self.raft.leader());
             self.expire_changes(now);
         }
-    }
-
-    fn step(&mut self, now: Time, effects: &mut Effects) {
-        let Some(observer) = &self.observer else {
-            return self.raft.step_all(now, self.inputs.drain(..), effects);
-        };
-        let inputs = std::mem::take(&mut self.inputs);
-        self.raft.step_all(now, inputs.iter().cloned(), effects);
-        observer.stepped(Step { now, inputs: &inputs, effects, raft: &self.raft });
     }
 
     /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is
@@ -426,6 +429,7 @@ impl<S: StateMachine> Consensus<S> {
     /// Has the timer fire when the core, or something that waits here, is next due.
     fn arm(&mut self, now: Time) {
         let mut next = self.raft.deadline();
+        next = self.watchers.deadline(&self.raft).map_or(next, |due| due.min(next));
         let housekeeping = self.writes.any_with_deadline()
             || !self.reads.is_empty()
             || !self.changes.is_empty()
@@ -452,9 +456,7 @@ impl<S: StateMachine> Actor for Consensus<S> {
     type Message = Mail<S>;
 
     fn started(&mut self, context: &mut Context<Mail<S>>) {
-        if let Some(observer) = &self.observer {
-            observer.started(context.now(), &self.raft);
-        }
+        self.watchers.started(context.now(), &self.raft);
         self.arm(context.now());
     }
 
@@ -466,6 +468,7 @@ impl<S: StateMachine> Actor for Consensus<S> {
         if !context.is_stopping() {
             self.turn(now);
             self.shut_down(now, context);
+            self.watchers.pass_time(now, &self.raft, self.config.election_timeout_min);
         }
         if context.is_stopping() {
             self.farewell(now);

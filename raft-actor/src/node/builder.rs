@@ -12,6 +12,7 @@ use crate::{
         log_store::{self, LogStore},
         replicator::{Replicator, Route},
         snapshotter::{self, Snapshotter, Snapshotting},
+        watchers::Watchers,
     },
     config::Config,
     core::Raft,
@@ -51,7 +52,7 @@ pub struct NodeBuilder<S: StateMachine> {
     snapshots: Option<Arc<dyn SnapshotStorage>>,
     transport: Option<Arc<dyn Transport>>,
     runtime: Option<SharedRuntime>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl<S: StateMachine> NodeBuilder<S> {
@@ -67,7 +68,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             snapshots: None,
             transport: None,
             runtime: None,
-            observer: None,
+            observers: Vec::new(),
         }
     }
 
@@ -134,9 +135,9 @@ impl<S: StateMachine> NodeBuilder<S> {
         self
     }
 
-    /// Who watches the core's steps. Default: nobody.
+    /// One more who watches the core's steps. Default: nobody.
     pub fn observer(mut self, observer: impl Observer) -> NodeBuilder<S> {
-        self.observer = Some(Arc::new(observer));
+        self.observers.push(Arc::new(observer));
         self
     }
 
@@ -241,7 +242,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         let acquaintances = Arc::new(Acquaintances::default());
         let (config, known) = (self.config.clone(), acquaintances.clone());
         let actor = Consensus::new(raft, config, cast, ending.clone(), known, run);
-        let actor = actor.with_addresses(given).with_observer(self.observer);
+        let actor = actor.with_addresses(given).with_watchers(Watchers::new(self.observers));
         let presence = Presence::new(&ending);
         let last = LastWord { presence, log_store, applier: applier.clone(), timer, snapshotter };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
@@ -303,7 +304,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         let (runtime, transport, watch) = (runtime.clone(), transport.clone(), watch.clone());
         Box::new(move |to, address, origin| {
             let route = Route { group, from, to, address, origin };
-            let replicator = Replicator::new(route, transport.clone(), watch.consensus.clone());
+            let (transport, consensus) = (transport.clone(), watch.consensus.clone());
+            let replicator = Replicator::new(route, transport, consensus, runtime.timer());
             let mailbox = Addr::new(REPLICATOR_MAIL_MAX);
             watch.start(&runtime, Place::Group(group), "replicator", &mailbox, replicator);
             mailbox
