@@ -8,8 +8,8 @@
 //! # What it costs
 //!
 //! Where nobody traces, nothing. Where somebody does, each step makes a line of some hundred bytes, and as
-//! much again for every two or three entries that it moves, and gives it to the sink: all on the thread of the
-//! node's actors, which wait for it.
+//! much again for every two or three entries that it moves, and gives it to the sink: all on the thread of
+//! the node's actors, which wait for it.
 //!
 //! # Example
 //!

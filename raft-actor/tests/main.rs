@@ -13,6 +13,7 @@ mod identity;
 mod machines;
 mod members;
 mod network;
+mod overload;
 mod reads;
 mod runtime;
 mod scripts;

@@ -137,11 +137,20 @@ impl Cluster {
         }
     }
 
+    /// Has a node stand still, as if its machine had been frozen, until `thaw`.
+    pub(crate) fn freeze(&self, node: usize) {
+        send_signal(self.processes[node - 1].as_ref().expect("it runs"), "STOP");
+    }
+
+    /// Has a frozen node go on.
+    pub(crate) fn thaw(&self, node: usize) {
+        send_signal(self.processes[node - 1].as_ref().expect("it runs"), "CONT");
+    }
+
     /// Sends a signal by name, and waits for the end.
     pub(crate) fn signal(&mut self, node: usize, signal: &str) -> ExitStatus {
         let process = self.processes[node - 1].take().expect("it runs");
-        let sent = Command::new("kill").args([&format!("-{signal}"), &process.id().to_string()]).status();
-        assert!(sent.expect("kill is there").success());
+        send_signal(&process, signal);
         wait_for_exit(process, Duration::from_secs(20))
     }
 
@@ -223,6 +232,11 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+fn send_signal(process: &Child, signal: &str) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &process.id().to_string()]).status();
+    assert!(sent.expect("kill is there").success());
 }
 
 /// Waits for a process; kills it where it takes too long.

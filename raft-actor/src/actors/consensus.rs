@@ -33,6 +33,7 @@ use crate::{
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
+        permits::Permits,
     },
     state_machine::StateMachine,
     status::Status,
@@ -107,6 +108,8 @@ pub(crate) struct Consensus<S: StateMachine> {
     acquaintances: Arc<Acquaintances>,
     watchers: Watchers,
     writes: Writes<S>,
+    /// What may be under way here, for this node's clients and for those of others.
+    write_permits: Permits,
     reads: Reads<S>,
     changes: Changes,
     /// Where nodes are reached, this one included, whatever the log says: until the members change.
@@ -140,6 +143,7 @@ impl<S: StateMachine> Consensus<S> {
         cast: Cast<S>,
         ending: Arc<Ending>,
         acquaintances: Arc<Acquaintances>,
+        write_permits: Permits,
         run: u32,
     ) -> Consensus<S> {
         Consensus {
@@ -150,6 +154,7 @@ impl<S: StateMachine> Consensus<S> {
             acquaintances,
             watchers: Watchers::default(),
             writes: Writes::new(run),
+            write_permits,
             reads: Reads::new(run),
             changes: Changes::new(run),
             given_addresses: BTreeMap::new(),
@@ -299,7 +304,7 @@ impl<S: StateMachine> Consensus<S> {
             for write in writes {
                 match write.waiter {
                     // Its own node goes on, and keeps it for the next leader.
-                    Waiter::Remote(_) => self.writes.park(write, None),
+                    Waiter::Remote { .. } => self.writes.park(write, None),
                     Waiter::Local { .. } => write.waiter.settle(Err(WriteError::Stopped)),
                 }
             }

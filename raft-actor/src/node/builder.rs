@@ -241,13 +241,13 @@ impl<S: StateMachine> NodeBuilder<S> {
         let run = runtime.random() as u32;
         let acquaintances = Arc::new(Acquaintances::default());
         let (config, known) = (self.config.clone(), acquaintances.clone());
-        let actor = Consensus::new(raft, config, cast, ending.clone(), known, run);
+        let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
+        let actor = Consensus::new(raft, config, cast, ending.clone(), known, writes.clone(), run);
         let actor = actor.with_addresses(given).with_watchers(Watchers::new(self.observers));
         let presence = Presence::new(&ending);
         let last = LastWord { presence, log_store, applier: applier.clone(), timer, snapshotter };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
 
-        let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
         let reads = Permits::new(self.config.reads_max, u64::MAX);
         Node(Arc::new(Shared {
             id: self.id,

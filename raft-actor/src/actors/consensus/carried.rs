@@ -1,4 +1,4 @@
-//! What the consensus actor does about writes that nodes carry to their leader.
+//! What the consensus actor does about writes that are carried to a leader, by another node or by this one.
 
 use super::Consensus;
 use crate::{
@@ -23,15 +23,23 @@ impl<S: StateMachine> Consensus<S> {
         let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin);
         let deadline = now.after(self.config.request_timeout);
         for (command, waiter) in forward.commands.into_iter().zip(waiters) {
-            let waiter = Waiter::Remote(waiter);
-            if postcard::from_bytes::<S::Command>(&command).is_ok() {
-                self.arrived.push(Pending { command, waiter, deadline });
-            } else {
+            if postcard::from_bytes::<S::Command>(&command).is_err() {
                 waiter.settle(Err(WriteError::Malformed));
+                continue;
+            }
+            // They count as this node's own do: what a leader cannot commit would otherwise grow with every
+            // node that carries to it, in its log and in its memory.
+            match self.write_permits.try_acquire(command.len() as u64) {
+                Some(permit) => {
+                    let waiter = Waiter::Remote { waiter, permit };
+                    self.arrived.push(Pending { command, waiter, deadline });
+                }
+                None => waiter.settle(Err(WriteError::Overloaded)),
             }
         }
     }
 
+    /// The leader has answered what was carried there.
     pub(super) fn forward_answered(&mut self, reply: ForwardWritesReply) {
         let leader = self.raft.leader();
         for write in self.writes.answered(reply) {
@@ -39,6 +47,7 @@ impl<S: StateMachine> Consensus<S> {
         }
     }
 
+    /// What was to be carried in this message never left.
     pub(super) fn park(&mut self, forward: u64) {
         let leader = self.raft.leader();
         for write in self.writes.not_sent(forward) {

@@ -1,13 +1,16 @@
-//! Reads the short notation of [`crate::notation`]: what a trace shows of a message, a script may say.
+//! Reads the short notation of [`crate::notation`]: what a trace shows of a message, a script may say. Of an
+//! InstallSnapshot it must say more: `id=9 last=3@1 members=1,2,3 since=0@0 size=8 offset=4 data=c,d,`.
+
+use bytes::Bytes;
 
 use crate::{
-    membership::Membership,
+    membership::{Membership, MembershipChange},
     message::{
-        AppendEntries, AppendEntriesReply, AppendOutcome, Message, ReadId, ReadIndex, ReadIndexReply,
-        RequestVote, RequestVoteReply, TimeoutNow,
+        AppendEntries, AppendEntriesReply, AppendOutcome, InstallSnapshot, InstallSnapshotReply, Message,
+        ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
     },
     testkit::cores::Mail,
-    types::{Entry, LogId, LogIndex, NodeId, Payload, Term},
+    types::{Entry, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
 };
 
 /// Why a text is not what it should be.
@@ -43,6 +46,27 @@ pub(super) fn read_members(text: &str) -> Result<Membership, Wrong> {
         membership = membership.with_learner(node, address);
     }
     Ok(membership)
+}
+
+/// `add-learner n4, promote n5`.
+pub(super) fn read_change(text: &str) -> Result<MembershipChange, Wrong> {
+    let mut change = MembershipChange::new();
+    for step in text.split(',') {
+        let words: Vec<&str> = step.split_whitespace().collect();
+        let [name, node, rest @ ..] = words.as_slice() else {
+            return Err("a change is `add-learner n4, promote n5`".to_owned());
+        };
+        let node = read_node(node)?;
+        change = match (*name, rest) {
+            ("add-learner", []) => change.add_learner(node, format!("node {node}")),
+            ("promote", []) => change.promote(node),
+            ("demote", []) => change.demote(node),
+            ("remove", []) => change.remove(node),
+            ("set-address", [address]) => change.set_address(node, *address),
+            _ => return Err(format!("`{}` is no step of a change", step.trim())),
+        };
+    }
+    Ok(change)
 }
 
 pub(super) fn read_log_id(text: &str) -> Result<LogId, Wrong> {
@@ -164,6 +188,25 @@ fn read_message(name: &str, term: Term, words: &mut Words<'_>) -> Result<Message
             let read_index = if none { None } else { Some(LogIndex(words.number("index")?)) };
             Message::ReadIndexReply(ReadIndexReply { term, id, read_index })
         }
+        "InstallSnapshot" => {
+            let snapshot = SnapshotMeta {
+                id: words.number("id")?,
+                last: words.log_id("last")?,
+                membership: read_members(words.value("members").ok_or("`members=` is missing")?)?,
+                membership_log_id: words.log_id("since")?,
+                size_bytes: words.number("size")?,
+            };
+            let offset = words.number("offset")?;
+            let data = Bytes::from(words.value("data").unwrap_or_default().to_owned());
+            let done = offset.saturating_add(data.len() as u64) >= snapshot.size_bytes;
+            Message::InstallSnapshot(InstallSnapshot { term, snapshot, offset, data, done })
+        }
+        "InstallSnapshotReply" => Message::InstallSnapshotReply(InstallSnapshotReply {
+            term,
+            snapshot_id: words.number("id")?,
+            next_offset: words.number("next")?,
+            installed: words.flag("installed"),
+        }),
         _ => return Err(format!("`{name}` is no message")),
     })
 }
