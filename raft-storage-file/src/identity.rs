@@ -8,7 +8,7 @@ use raft_actor::{
 };
 
 use crate::{
-    disk::Disk,
+    disk::{Disk, RealDisk},
     error::{ADVICE, corrupt, io_error},
     frame::{is_zero, u32_at, u64_at},
     layout::{FORMAT_MAJOR, FORMAT_MINOR, Layout},
@@ -25,6 +25,14 @@ pub struct Identity {
     pub cluster_id: ClusterId,
     /// The node.
     pub node_id: NodeId,
+}
+
+impl Identity {
+    /// Whose folder this is; `None` where it is no store's, or is not there. Changes nothing.
+    pub fn of_folder(folder: impl AsRef<Path>) -> Result<Option<Identity>, StorageError> {
+        let meta = Meta::read_from(&RealDisk, &Layout::of(folder.as_ref()).meta())?;
+        Ok(meta.map(|meta| meta.identity))
+    }
 }
 
 /// What META says.

@@ -148,7 +148,7 @@ impl Examined {
     fn go_on(self) -> Result<(Store, LogState), StorageError> {
         let Examined { base, lock, hard_state, segments, scan, end } = self;
         write_again(&scan, &segments, &hard_state)?;
-        let state = state_of(&scan, &hard_state);
+        let state = state_of(&scan, &hard_state, base.incarnation);
         let Scan { picture, last_seq, .. } = scan;
         let mut store = Store::new(base, lock, hard_state, picture, segments, last_seq);
         if let End::Torn(bytes) = end {
@@ -320,9 +320,11 @@ fn check_whole(
     Ok(())
 }
 
-fn state_of(scan: &Scan, hard_state: &HardStateFile) -> LogState {
+fn state_of(scan: &Scan, hard_state: &HardStateFile, incarnation: u128) -> LogState {
     let picture = &scan.picture;
     LogState {
+        // Half of it is random enough; 0 would say that there is none.
+        incarnation: (incarnation as u64).max(1),
         hard_state: hard_state.newest.hard_state,
         purged: picture.purged,
         last: picture.last,

@@ -10,4 +10,5 @@ mod requirements;
 mod simulator;
 mod snapshots;
 mod suite;
+mod survivor;
 mod tool;

@@ -45,6 +45,9 @@ impl Raft {
     /// others' logs may all be behind its own (thesis §4.2.2). Its own vote does not count then.
     pub(super) fn may_campaign(&self) -> bool {
         let (log_id, membership) = self.log.membership();
+        if self.is_disowned() {
+            return false;
+        }
         let is_settled = log_id.index <= self.commit_index;
         membership.is_voter(self.id) || (!is_settled && self.log.previous_membership().is_voter(self.id))
     }
