@@ -16,6 +16,7 @@ mod runtime;
 mod scripts;
 mod sessions;
 mod simulation;
+mod simulator;
 mod snapshots;
 mod starving;
 mod tidy;

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
 };
 
-use super::invariants::{Invariants, Sight, Violation, id_at};
+use super::invariants::{HeldLog, Invariants, Sight, Violation};
 use crate::{
     config::Config,
     core::{Effect, Effects, Input, Raft},
@@ -142,7 +142,8 @@ impl Cores {
         let state = LogState::of(disk.hard_state, disk.entries.clone());
         let mut raft = Raft::new(id, config, seed, self.now, state, self.base.clone());
         raft.reseed(seed);
-        self.invariants.start(id, disk.hard_state, &disk.entries)?;
+        self.invariants.start(id, disk.hard_state, LogId::ZERO)?;
+        self.invariants.write(id, LogId::ZERO, &disk.entries)?;
         let node = CoreNode {
             raft: Some(raft),
             written: disk.clone(),
@@ -193,8 +194,8 @@ impl Cores {
                 node.written.write(write);
                 node.unflushed.push_back(write.clone());
                 let start = node.written.entries.len() - write.entries.len();
-                let before = id_at(&node.written.entries, LogIndex(start as u64)).unwrap_or(LogId::ZERO);
-                return self.invariants.write(before, &write.entries);
+                let before = node.written.entries.id_at(LogIndex(start as u64)).unwrap_or(LogId::ZERO);
+                return self.invariants.write(id, before, &write.entries);
             }
             Effect::Send { to, message } => {
                 let flushed = node.disk.entries.len() as u64;
@@ -233,7 +234,7 @@ impl Cores {
             Sight { raft, log: &node.written.entries, disk: &node.disk.entries, applied: &node.applied };
         let on_disk = |node: NodeId, entry: LogId| {
             let node = self.nodes.get(&node);
-            node.is_none_or(|node| id_at(&node.disk.entries, entry.index) == Some(entry))
+            node.is_none_or(|node| node.disk.entries.has(entry))
         };
         self.invariants.check(sight, on_disk)
     }

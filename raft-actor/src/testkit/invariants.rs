@@ -1,8 +1,13 @@
-//! What must be true of a cluster of cores after every step: the five properties of Raft Figure 3 under the
-//! paper's names, and those that this crate adds. Whoever drives cores shows them each write, each message
-//! and each node after it has stepped; a [`Violation`] says which invariant was broken, and how.
+//! What must be true of a cluster after every step of a core: the five properties of Raft Figure 3 under the
+//! paper's names, and those that this crate adds. Whoever drives cores, or watches those of whole nodes, shows
+//! them each write, each message and each node after it has stepped; a [`Violation`] says which invariant was
+//! broken, and how.
+
+mod held;
 
 use std::collections::BTreeMap;
+
+pub use self::held::{Held, HeldLog};
 
 use crate::{
     core::Raft,
@@ -48,10 +53,12 @@ pub const MATCH_NEVER_FALLS: &str = "Match never falls";
 pub const READ_IS_NOT_STALE: &str = "A read is not stale";
 /// What a node takes for committed is on the disks of a quorum.
 pub const COMMITTED_IS_ON_A_QUORUM: &str = "Committed is on a quorum";
+/// What a disk has taken is there after a crash.
+pub const FLUSHED_IS_KEPT: &str = "Flushed is kept";
 
 // ANCHOR: invariants
 /// All of them.
-pub const INVARIANTS: [&str; 14] = [
+pub const INVARIANTS: [&str; 15] = [
     ELECTION_SAFETY,
     LEADER_APPEND_ONLY,
     LOG_MATCHING,
@@ -66,11 +73,16 @@ pub const INVARIANTS: [&str; 14] = [
     MATCH_NEVER_FALLS,
     READ_IS_NOT_STALE,
     COMMITTED_IS_ON_A_QUORUM,
+    FLUSHED_IS_KEPT,
 ];
 // ANCHOR_END: invariants
 
 /// Holds, or breaks `invariant`.
-fn hold(holds: bool, invariant: &'static str, what: impl FnOnce() -> String) -> Result<(), Violation> {
+pub(super) fn hold(
+    holds: bool,
+    invariant: &'static str,
+    what: impl FnOnce() -> String,
+) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
 }
 
@@ -80,22 +92,11 @@ pub struct Sight<'a> {
     /// The node.
     pub raft: &'a Raft,
     /// Its log once everything that was written is flushed.
-    pub log: &'a [Entry],
+    pub log: &'a dyn HeldLog,
     /// Its log as the disk holds it.
-    pub disk: &'a [Entry],
-    /// What its state machine has seen in this run.
+    pub disk: &'a dyn HeldLog,
+    /// What its state machine has seen in this run. What an earlier sight has shown may be left out.
     pub applied: &'a [Entry],
-}
-
-impl Sight<'_> {
-    fn id_at(&self, index: LogIndex) -> Option<LogId> {
-        id_at(self.log, index)
-    }
-}
-
-/// The entry at `index` of a log that begins at 1.
-pub fn id_at(log: &[Entry], index: LogIndex) -> Option<LogId> {
-    log.get((index.0 as usize).checked_sub(1)?).map(|entry| entry.id)
 }
 
 /// What was seen of a node before, in its present run.
@@ -103,7 +104,9 @@ pub fn id_at(log: &[Entry], index: LogIndex) -> Option<LogId> {
 struct Seen {
     term: Term,
     commit_index: LogIndex,
-    applied: usize,
+    applied: LogIndex,
+    /// Its log was changed after this entry since it was last seen.
+    changed_after: Option<LogIndex>,
     /// The term that it leads, its last entry, and what it knew of its peers.
     leading: Option<(Term, LogId, BTreeMap<NodeId, LogIndex>)>,
 }
@@ -117,6 +120,8 @@ pub struct Invariants {
     known: BTreeMap<LogId, (LogId, Payload)>,
     /// In order: each committed entry, and the term in which that was first known.
     committed: Vec<(LogId, Term)>,
+    /// Those of them that were first known when a later term had a leader already.
+    late: Vec<(LogId, Term)>,
     seen: BTreeMap<NodeId, Seen>,
     /// How much was committed when each read began.
     reads: BTreeMap<(NodeId, ReadId), usize>,
@@ -128,23 +133,55 @@ impl Invariants {
         &self.committed
     }
 
-    /// A node starts, or starts again, on a disk that holds this.
-    pub fn start(&mut self, id: NodeId, held: HardState, entries: &[Entry]) -> Result<(), Violation> {
+    /// Every entry that was written anywhere: what comes before it, and what it says.
+    pub fn known(&self, id: LogId) -> Option<&Payload> {
+        self.known.get(&id).map(|(_, payload)| payload)
+    }
+
+    /// A node starts, or starts again, on a disk that holds this vote. Its state machine has seen all up to
+    /// `applied`, by a snapshot.
+    pub fn start(&mut self, id: NodeId, held: HardState, applied: LogId) -> Result<(), Violation> {
+        self.reads.retain(|(node, _), _| *node != id);
         self.seen.insert(id, Seen { term: held.term, ..Seen::default() });
         if let Some(candidate) = held.voted_for {
             self.vote(id, held.term, candidate)?;
         }
-        self.write(LogId::ZERO, entries)
+        self.restore(id, applied)
     }
 
-    /// Entries are written right after `before`.
-    pub fn write(&mut self, mut before: LogId, entries: &[Entry]) -> Result<(), Violation> {
+    /// A node's state machine is replaced by a snapshot of all up to `last`.
+    pub fn restore(&mut self, id: NodeId, last: LogId) -> Result<(), Violation> {
+        self.seen.entry(id).or_default().applied = last.index;
+        let committed = last.index.0.checked_sub(1).map(|place| self.committed.get(place as usize));
+        let is_committed = committed.is_none_or(|found| found.is_some_and(|(entry, _)| *entry == last));
+        hold(is_committed, STATE_MACHINE_SAFETY, || {
+            format!("n{id} has a snapshot of {last}, and {committed:?} was committed there")
+        })
+    }
+
+    /// A node that has left the cluster comes back under its old id and knows nothing any more.
+    pub fn forget(&mut self, id: NodeId) {
+        self.votes.retain(|(voter, _), _| *voter != id);
+        self.seen.remove(&id);
+    }
+
+    /// A node writes entries right after `before`, in the place of all that it had after it.
+    pub fn write(&mut self, id: NodeId, mut before: LogId, entries: &[Entry]) -> Result<(), Violation> {
+        let seen = self.seen.entry(id).or_default();
+        seen.changed_after = Some(seen.changed_after.map_or(before.index, |at| at.min(before.index)));
         for entry in entries {
-            let now = (before, entry.payload.clone());
-            let known = self.known.entry(entry.id).or_insert_with(|| now.clone());
-            hold(*known == now, LOG_MATCHING, || {
-                format!("{} is two entries: {known:?} and {now:?}", entry.id)
-            })?;
+            match self.known.get(&entry.id) {
+                None => drop(self.known.insert(entry.id, (before, entry.payload.clone()))),
+                Some((after, payload)) => {
+                    hold(*after == before && *payload == entry.payload, LOG_MATCHING, || {
+                        let id = entry.id;
+                        format!(
+                            "{id} is two: {payload:?} after {after}, and {:?} after {before}",
+                            entry.payload
+                        )
+                    })?;
+                }
+            }
             before = entry.id;
         }
         Ok(())
@@ -203,7 +240,7 @@ impl Invariants {
 
     /// The read may be served once `read_index` is applied.
     pub fn end_read(&mut self, node: NodeId, read: ReadId, read_index: LogIndex) -> Result<(), Violation> {
-        let at_least = self.reads.get(&(node, read)).copied().unwrap_or(usize::MAX);
+        let at_least = self.reads.remove(&(node, read)).unwrap_or(usize::MAX);
         hold(read_index.0 as usize >= at_least, READ_IS_NOT_STALE, || {
             format!("n{node} serves read {} at {read_index}, and {at_least} were committed", read.0)
         })
@@ -224,12 +261,13 @@ impl Invariants {
     fn check_terms(&mut self, sight: Sight<'_>) -> Result<(), Violation> {
         let raft = sight.raft;
         let id = raft.id();
-        let last = sight.log.last().map_or(LogId::ZERO, |entry| entry.id);
+        let last = sight.log.last();
         hold(raft.last_log_id() == last, LOG_MATCHING, || {
             format!("n{id} ends at {}, and has written through {last}", raft.last_log_id())
         })?;
-        hold(raft.flushed_index().0 as usize <= sight.disk.len(), ACKED_WITHIN_FLUSHED, || {
-            format!("n{id} counts {} as flushed of {}", raft.flushed_index(), sight.disk.len())
+        let on_disk = sight.disk.last();
+        hold(raft.flushed_index() <= on_disk.index, ACKED_WITHIN_FLUSHED, || {
+            format!("n{id} counts {} as flushed, and its disk ends at {on_disk}", raft.flushed_index())
         })?;
         let seen = self.seen.entry(id).or_default();
         hold(raft.term() >= seen.term, TERM_NEVER_GOES_BACK, || {
@@ -249,13 +287,19 @@ impl Invariants {
         }
         let leader = *self.leaders.entry(term).or_insert(id);
         hold(leader == id, ELECTION_SAFETY, || format!("term {term} has two leaders: n{leader} and n{id}"))?;
-        let peers = raft.status(crate::types::Time(u64::MAX)).peers;
         // One that has left and comes back may have lost its disk, and begins anew.
-        let members = peers.iter().filter(|(peer, _)| raft.membership().contains(**peer));
-        let matches: BTreeMap<NodeId, LogIndex> =
-            members.map(|(peer, status)| (*peer, status.match_index)).collect();
-        if let Some((_, last, known)) = before.filter(|(led, ..)| *led == term) {
-            let kept = last == LogId::ZERO || sight.id_at(last.index) == Some(last);
+        let members = raft.match_indexes().filter(|(peer, _)| raft.membership().contains(*peer));
+        let matches: BTreeMap<NodeId, LogIndex> = members.collect();
+        let before = before.filter(|(led, ..)| *led == term);
+        // A leader's log only grows, so once is enough for all but those of which it could not know then.
+        let to_be_there = if before.is_some() { &self.late } else { &self.committed };
+        for (entry, since) in to_be_there.iter().filter(|(_, since)| *since < term) {
+            hold(sight.log.has(*entry), LEADER_COMPLETENESS, || {
+                format!("n{id} leads term {term} without {entry}, committed in term {since}")
+            })?;
+        }
+        if let Some((_, last, known)) = before {
+            let kept = last == LogId::ZERO || sight.log.has(last);
             hold(kept, LEADER_APPEND_ONLY, || format!("n{id} leads term {term} and has lost {last}"))?;
             for (peer, index) in known {
                 let now = matches.get(&peer).copied().unwrap_or(index);
@@ -265,11 +309,6 @@ impl Invariants {
             }
         }
         seen.leading = Some((term, raft.last_log_id(), matches));
-        for (entry, since) in self.committed.iter().filter(|(_, since)| *since < term) {
-            hold(sight.id_at(entry.index) == Some(*entry), LEADER_COMPLETENESS, || {
-                format!("n{id} leads term {term} without {entry}, committed in term {since}")
-            })?;
-        }
         Ok(())
     }
 
@@ -285,12 +324,15 @@ impl Invariants {
         hold(commit_index >= seen.commit_index, COMMIT_NEVER_GOES_BACK, || {
             format!("n{id} goes from {} to {commit_index}", seen.commit_index)
         })?;
+        let checked = seen.changed_after.take().map_or(seen.commit_index, |at| at.min(seen.commit_index));
         seen.commit_index = commit_index;
-        for index in (1..=commit_index.0).map(LogIndex) {
-            let Some(entry) = sight.id_at(index) else {
-                return hold(false, COMMIT_NEVER_GOES_BACK, || {
-                    format!("n{id} commits {index}, past the end of its log")
-                });
+        hold(commit_index <= sight.log.last().index, COMMIT_NEVER_GOES_BACK, || {
+            format!("n{id} commits {commit_index}, past the end of its log")
+        })?;
+        let first = checked.max(sight.log.purged().index).next();
+        for index in (first.0..=commit_index.0).map(LogIndex) {
+            let Some(entry) = sight.log.id_at(index) else {
+                return hold(false, COMMIT_NEVER_GOES_BACK, || format!("n{id} commits {index}, a hole"));
             };
             match self.committed.get(index.0 as usize - 1) {
                 Some((committed, _)) => hold(*committed == entry, STATE_MACHINE_SAFETY, || {
@@ -303,6 +345,9 @@ impl Invariants {
                         || format!("n{id} commits {entry}, which is on no quorum's disks"),
                     )?;
                     self.committed.push((entry, raft.term()));
+                    if self.leaders.keys().next_back().is_some_and(|newest| *newest > raft.term()) {
+                        self.late.push((entry, raft.term()));
+                    }
                 }
             }
         }
@@ -312,17 +357,22 @@ impl Invariants {
     fn check_applied(&mut self, sight: Sight<'_>) -> Result<(), Violation> {
         let id = sight.raft.id();
         let seen = self.seen.entry(id).or_default();
-        let count = sight.applied.len();
-        let bound = self.committed.len().min(sight.disk.len()).min(sight.raft.commit_index().0 as usize);
-        hold(count <= bound, APPLIED_WITHIN_COMMITTED, || {
-            format!("n{id} has applied {count}, and only {bound} are committed and on its disk")
-        })?;
-        for (applied, (committed, _)) in sight.applied.iter().zip(&self.committed).skip(seen.applied) {
-            hold(applied.id == *committed, STATE_MACHINE_SAFETY, || {
-                format!("n{id} applies {}, where {committed} was committed", applied.id)
+        let new = sight.applied.partition_point(|entry| entry.id.index <= seen.applied);
+        for applied in &sight.applied[new..] {
+            let index = applied.id.index;
+            hold(index == seen.applied.next(), APPLIED_WITHIN_COMMITTED, || {
+                format!("n{id} applies {} right after {}", applied.id, seen.applied)
             })?;
+            let committed = self.committed.get(index.0 as usize - 1).map(|(committed, _)| *committed);
+            let bound = sight.disk.last().index.min(sight.raft.commit_index());
+            hold(committed.is_some() && index <= bound, APPLIED_WITHIN_COMMITTED, || {
+                format!("n{id} has applied {index}, and only {bound} are committed and on its disk")
+            })?;
+            hold(committed == Some(applied.id), STATE_MACHINE_SAFETY, || {
+                format!("n{id} applies {}, where {committed:?} was committed", applied.id)
+            })?;
+            seen.applied = index;
         }
-        seen.applied = count;
         Ok(())
     }
 }

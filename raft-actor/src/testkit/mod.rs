@@ -7,4 +7,5 @@ pub mod memory;
 pub mod network;
 pub mod script;
 pub mod search;
+pub mod simulation;
 pub mod suite;

@@ -128,14 +128,14 @@ impl Cluster {
 
     /// Starts node `id` on what its disk holds.
     pub(super) fn place(&mut self, id: NodeId, disk: Disk) {
-        hold(self.invariants.start(id, disk.hard_state, &[]));
+        hold(self.invariants.start(id, disk.hard_state, LogId::ZERO));
         self.starts += 1;
         let mut state = LogState::of(disk.hard_state, disk.entries.clone());
         let skipped = state.tail.len().saturating_sub(self.tail_max);
         state.tail = state.tail.slice(skipped, state.tail.len());
         for (place, entry) in disk.entries.iter().enumerate() {
             let before = place.checked_sub(1).map_or(LogId::ZERO, |place| disk.entries[place].id);
-            hold(self.invariants.write(before, std::slice::from_ref(entry)));
+            hold(self.invariants.write(id, before, std::slice::from_ref(entry)));
         }
         let base = if self.joined.contains(&id) { Membership::default() } else { self.base.clone() };
         let raft = Raft::new(id, &self.config, self.starts, self.now, state, base);
@@ -242,7 +242,7 @@ impl Cluster {
         node.unflushed.push_back(write.clone());
         let start = node.log.entries.len() - write.entries.len();
         let before = node.log.id_at(LogIndex(start as u64)).unwrap_or(LogId::ZERO);
-        hold(self.invariants.write(before, &write.entries));
+        hold(self.invariants.write(id, before, &write.entries));
     }
 
     /// Raft Figure 3 and our own promises, after every step of a node.
