@@ -29,7 +29,8 @@ fn debugging() {
     let seed = crate::seeds(12);
     if let Err(failure) = simulation(Bug::None).run(seed) {
         println!("{failure}");
-        let failure = if crate::seeds(0) > 1_000_000 { simulation(Bug::None).shrink(failure, 60) } else { return };
+        let failure =
+            if crate::seeds(0) > 1_000_000 { simulation(Bug::None).shrink(failure, 60) } else { return };
         println!("SHRUNK {failure}");
     }
 }

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::{
     membership::ChangeError, runtime::timeout, status::Status, testkit::network::Network, types::LogId,
-    types::NodeId,
 };
 
 /// The members are between these, as long as nothing is lost.
@@ -54,15 +53,17 @@ impl<W: Workload> World<W> {
     where
         F: Future<Output = Result<LogId, ChangeError>>,
     {
+        let mut last = None;
         for number in 0..1000 {
-            if let Some(node) = self.any_running(number)
-                && let Some(Ok(_)) = timeout(&*self.hall, TRY, attempt(node)).await
-            {
-                return;
+            if let Some(node) = self.any_running(number) {
+                match timeout(&*self.hall, TRY, attempt(node)).await {
+                    Some(Ok(_)) => return,
+                    told => last = Some(told),
+                }
             }
             self.sleep(Duration::from_millis(200)).await;
         }
-        let what = format!("{what} does not succeed in a thousand tries: {}", self.states().await);
+        let what = format!("{what} does not succeed, but: {last:?}{}", self.states().await);
         self.watch.fail(super::CONVERGES, what);
     }
 
