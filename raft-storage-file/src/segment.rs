@@ -5,6 +5,7 @@
 //! whatever else has happened to the file.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,7 +17,7 @@ use raft_actor::{
 
 use crate::{
     disk::{Disk, DiskFile},
-    error::{ADVICE, corrupt, io_error},
+    error::{ADVICE, corrupt, io_error, unreadable},
     frame::{FrameHeader, HEADER_BYTES, Kind, Place, encode_frame, u32_at, u64_at},
     layout::{BLOCK_BYTES, FORMAT_MAJOR, FORMAT_MINOR, Layout},
 };
@@ -122,22 +123,28 @@ impl Segment {
         self.length + bytes <= self.seal_offset()
     }
 
-    pub(crate) fn read(&self, offset: u64, bytes: u64) -> Result<Vec<u8>, StorageError> {
+    pub(crate) fn read(&self, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; bytes as usize];
-        self.file.read_at(offset, &mut buffer).map_err(io_error("read", &self.path))?;
+        self.file.read_at(offset, &mut buffer)?;
         Ok(buffer)
+    }
+
+    /// A place that cannot be read is as bad as one that holds something else.
+    pub(crate) fn unreadable(&self, offset: u64) -> impl FnOnce(io::Error) -> StorageError {
+        move |source| self.corrupt(offset, unreadable(&source))
     }
 
     pub(crate) fn corrupt(&self, offset: u64, detail: impl std::fmt::Display) -> StorageError {
         corrupt(&self.path, offset, format!("{detail}; {ADVICE}"))
     }
 
-    /// Opens a segment that is there, and checks that it is the one that its name says.
+    /// Opens a segment that is there, and checks that it is the one that its name says, and of this store
+    /// where that is told.
     pub(crate) fn open(
         disk: &dyn Disk,
         path: PathBuf,
         name: (LogIndex, u64),
-        incarnation: u128,
+        incarnation: Option<u128>,
     ) -> Result<Segment, StorageError> {
         let file = disk.open(&path).map_err(io_error("open", &path))?;
         // Flushed before it is believed: what is only in the system's memory must not be acted on.
@@ -147,12 +154,13 @@ impl Segment {
             return Err(corrupt(&path, size, format!("the segment is only {size} bytes long; {ADVICE}")));
         }
         let mut block = vec![0; BLOCK_BYTES as usize];
-        file.read_at(0, &mut block).map_err(io_error("read", &path))?;
+        file.read_at(0, &mut block)
+            .map_err(|source| corrupt(&path, 0, format!("{}; {ADVICE}", unreadable(&source))))?;
         let header = SegmentHeader::decode(&block)
             .map_err(|detail| corrupt(&path, 0, format!("{detail}; {ADVICE}")))?;
         let segment = Segment { path, file, length: BLOCK_BYTES, header };
         let header = &segment.header;
-        if header.incarnation != incarnation {
+        if incarnation.is_some_and(|incarnation| incarnation != header.incarnation) {
             return Err(segment.corrupt(16, "the segment belongs to another store"));
         }
         if (header.first_index, header.id) != name {
@@ -207,7 +215,8 @@ impl Segment {
 
     /// The seal, if there is one that is whole.
     pub(crate) fn read_seal(&self) -> Result<Option<FrameHeader>, StorageError> {
-        let block = self.read(self.seal_offset(), BLOCK_BYTES)?;
+        let block =
+            self.read(self.seal_offset(), BLOCK_BYTES).map_err(self.unreadable(self.seal_offset()))?;
         let seal = FrameHeader::decode(&block[..HEADER_BYTES], self.place(self.seal_offset()));
         Ok(seal.filter(|seal| seal.kind == Kind::Seal))
     }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -244,6 +244,11 @@ impl Store {
             let next = active.header.id + 1;
             self.spares.prepare(self.base.capacity(next));
         }
+    }
+
+    /// The file that is written to, and where its frames end.
+    pub(crate) fn end(&self) -> (&Path, u64) {
+        (&self.active().path, self.active().length)
     }
 
     fn active(&self) -> &Segment {

@@ -93,7 +93,7 @@ pub(crate) fn vote(term: u64, node: u64) -> LogWrite {
 }
 
 /// Every kind of call, with rotations, a truncation across segments, purges and a reopening in between.
-fn workload() -> Vec<Step> {
+pub(crate) fn workload() -> Vec<Step> {
     let mut steps = vec![Step::Write(vec![vote(1, 1)])];
     for index in 1..=6 {
         steps.push(Step::Write(vec![append(vec![command(index, 1, 3000)])]));
@@ -119,7 +119,7 @@ fn workload() -> Vec<Step> {
     steps
 }
 
-fn open(disk: &SimulatedDisk) -> Result<(FileLog, LogState), String> {
+pub(crate) fn open(disk: &SimulatedDisk) -> Result<(FileLog, LogState), String> {
     let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options())
         .map_err(|error| error.to_string())?;
     let state = block_on(log.recover()).map_err(|error| error.to_string())?;

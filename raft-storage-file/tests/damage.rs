@@ -19,6 +19,7 @@ use raft_storage_file::{
         Disk,
         simulated::{SimulatedDisk, Unflushed},
     },
+    inspect::{Verdict, inspect},
 };
 
 use crate::crash::{FOLDER, IDENTITY, Model, Step, append, block_on, command, options, vote};
@@ -60,6 +61,15 @@ fn store(closed: bool) -> (SimulatedDisk, Model) {
     (if closed { disk.crash(Unflushed::Kept) } else { crashed }, model)
 }
 
+fn verdict_of(error: &StorageError) -> Verdict {
+    match error {
+        StorageError::Corrupt { path, offset, detail } => {
+            Verdict::Damaged { file: path.clone(), offset: *offset, detail: detail.clone() }
+        }
+        other => Verdict::Unknown { detail: other.to_string() },
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counts {
     exact: u32,
@@ -70,14 +80,24 @@ struct Counts {
 impl Counts {
     /// Opens a damaged copy, reads all of it, and says what became of it.
     fn count(&mut self, disk: &SimulatedDisk, model: &Model, damaged: &Path, what: &str) {
+        let (shared, calls) = (Arc::new(disk.clone()) as Arc<dyn Disk>, disk.calls());
+        let verdict = inspect(&shared, Path::new(FOLDER)).unwrap().verdict();
+        assert_eq!(disk.calls(), calls, "{what}: looking has touched the disk");
         let found = open(disk).and_then(|(mut log, state)| {
             let read = Model::of(&mut log, &state);
             read.map_err(StorageError::Refused)
         });
         match found {
-            Ok(found) if found == *model => self.exact += 1,
-            Ok(found) => self.lost.push(format!("{what}: {:?}", found.entries.last().map(|last| last.id))),
+            Ok(found) if found == *model => {
+                assert!(matches!(verdict, Verdict::Whole | Verdict::Torn { .. }), "{what}: {verdict:?}");
+                self.exact += 1;
+            }
+            Ok(found) => {
+                assert!(matches!(verdict, Verdict::Torn { .. }), "{what}: {verdict:?}");
+                self.lost.push(format!("{what}: {:?}", found.entries.last().map(|last| last.id)));
+            }
             Err(error) => {
+                assert_eq!(verdict, verdict_of(&error), "{what}");
                 let sentence = error.to_string();
                 let names_it = matches!(&error, StorageError::Corrupt { path, .. } if path == damaged)
                     && sentence.contains("at offset")

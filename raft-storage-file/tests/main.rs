@@ -2,7 +2,11 @@
 
 mod crash;
 mod damage;
+mod faults;
 mod format;
 mod identity;
+mod requirements;
+mod simulator;
 mod snapshots;
 mod suite;
+mod tool;
