@@ -8,6 +8,7 @@ mod exactly_once;
 mod exhaustive;
 mod face;
 mod failures;
+mod linearizability;
 mod machines;
 mod members;
 mod network;

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod cores;
 pub mod invariants;
+pub mod linearizability;
 pub mod memory;
 pub mod network;
 pub mod script;

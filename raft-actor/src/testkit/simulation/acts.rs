@@ -257,6 +257,11 @@ impl<W: Workload> World<W> {
             return None;
         }
         let taken = self.take(who)?;
+        // It rests first: nobody can prove that the last write of all was ever whole.
+        let id = self.with(taken.place, |slot| slot.id)?;
+        let others: Vec<NodeId> = self.ids().into_keys().filter(|other| *other != id).collect();
+        let links: Vec<_> = others.iter().flat_map(|other| [(id, *other), (*other, id)]).collect();
+        self.cut_for(&links, Duration::from_secs(5)).await;
         self.shut_down(taken.place).await;
         let disk = self.with(taken.place, |slot| slot.disk.clone());
         if !disk.disturb(Trouble::BitFlips, chance) {

@@ -13,7 +13,11 @@ use super::{
     world::{PATIENCE, SimulatedNode, World},
 };
 use crate::{
-    membership::ChangeError, runtime::timeout, status::Status, testkit::network::Network, types::LogId,
+    membership::ChangeError,
+    runtime::timeout,
+    status::Status,
+    testkit::network::Network,
+    types::{LogId, Role},
 };
 
 /// The members are between these, as long as nothing is lost.
@@ -21,6 +25,10 @@ const VOTERS_MIN: usize = 3;
 
 /// How long one try of an operator takes.
 const TRY: Duration = Duration::from_secs(10);
+
+/// How long a change that was given up may still be on its way: longer than a node's `request_timeout` by a
+/// slow clock, and any pause.
+const UNSURE: Duration = Duration::from_secs(30);
 
 /// Nobody else changes members on purpose while this lives.
 pub(super) struct Changing<W: Workload>(Arc<World<W>>);
@@ -37,9 +45,21 @@ impl<W: Workload> World<W> {
         (!was_changing).then(|| Changing(self.clone()))
     }
 
-    /// What a leader says that is not about to be replaced.
+    /// What a leader says that leads indeed, with members that are committed; none, too, where a change that
+    /// an operator has given up may still be made.
     async fn settled_leader(&self) -> Option<Status> {
-        self.leader().await.filter(|leader| !leader.membership.is_joint())
+        if self.hall.now().0 < self.unsure_until.load(Ordering::Relaxed) {
+            return None;
+        }
+        let before = self.leader().await?;
+        let place = *self.ids().get(&before.id)?;
+        let node = self.with(place, |slot| slot.node.clone())?;
+        timeout(&*self.hall, TRY, node.read(|_| ())).await?.ok()?;
+        let leader = timeout(&*self.hall, TRY, node.status()).await?;
+        let is_settled = leader.role == Role::Leader
+            && !leader.membership.is_joint()
+            && leader.membership_log_id.index <= leader.commit_index;
+        is_settled.then_some(leader)
     }
 
     /// Whether a disk can be lost and all that was committed is still on a quorum of the others.
@@ -57,7 +77,8 @@ impl<W: Workload> World<W> {
         for number in 0..1000 {
             if let Some(node) = self.any_running(number) {
                 match timeout(&*self.hall, TRY, attempt(node)).await {
-                    Some(Ok(_)) => return,
+                    // An earlier try was made after all, and only its answer was lost.
+                    Some(Ok(_) | Err(ChangeError::Invalid(_))) => return,
                     told => last = Some(told),
                 }
             }
@@ -130,7 +151,11 @@ impl<W: Workload> World<W> {
 
     /// A try that does not take for ever.
     async fn briefly<T>(&self, attempt: impl Future<Output = Result<T, ChangeError>>) -> Option<T> {
-        timeout(&*self.hall, TRY, attempt).await?.ok()
+        let outcome = timeout(&*self.hall, TRY, attempt).await;
+        if matches!(outcome, None | Some(Err(ChangeError::Unknown))) {
+            self.unsure_until.store(self.hall.now().after(UNSURE).0, Ordering::Relaxed);
+        }
+        outcome?.ok()
     }
 
     async fn join(self: &Arc<Self>) -> Option<()> {

@@ -78,6 +78,8 @@ pub(super) struct World<W: Workload> {
     disks: AtomicU64,
     /// Somebody changes the members on purpose.
     pub(super) is_changing: AtomicBool,
+    /// Until then a change of members that somebody has given up may still be made, in nanoseconds.
+    pub(super) unsure_until: AtomicU64,
     /// Faults under way.
     pub(super) under_way: AtomicU64,
     /// Nothing new is to begin.
@@ -104,6 +106,7 @@ impl<W: Workload> World<W> {
             next_id: AtomicU64::new(size + 1),
             disks: AtomicU64::new(0),
             is_changing: AtomicBool::new(false),
+            unsure_until: AtomicU64::new(0),
             under_way: AtomicU64::new(0),
             is_ending: AtomicBool::new(false),
             clients: AtomicU64::new(0),
