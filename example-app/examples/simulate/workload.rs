@@ -1,9 +1,13 @@
 //! What clients do with the store: they put, delete, compare and set, and read, on a few keys.
 
 use example_app::kv::{
-    Answer, Command, Compare, Comparison, DeleteRange, Kv, Operand, Operation as Step, Put, Query, Range, Txn,
+    Answer, Command, Compare, Comparison, DeleteRange, Kv, Operand, Operation as Step, Put, Query, Range,
+    Reply, Txn,
 };
-use raft_actor::testkit::simulation::{Chance, Operation, Workload};
+use raft_actor::testkit::{
+    linearizability::revisions_are_in_order,
+    simulation::{Call, Chance, Operation, Outcome, Workload},
+};
 
 const KEYS: [&[u8]; 5] = [b"apple", b"bread", b"cheese", b"dates", b"eggs"];
 
@@ -35,6 +39,17 @@ impl Workload for Shop {
 
     fn look(kv: &Kv, query: &Query) -> Answer {
         kv.query(query)
+    }
+
+    /// The store counts its changes, so its own revisions must tell the same as the log's order does.
+    fn judge(&self, calls: &[Call<Shop>]) -> Result<(), String> {
+        let revisions = calls.iter().filter_map(|call| {
+            let (Outcome::Written(answer) | Outcome::Seen(answer)) = &call.outcome else { return None };
+            // A delete or a transaction may change nothing, and then counts as a read.
+            let is_write = matches!(answer.result, Ok(Reply::Put(_)));
+            Some((call.began.0, call.ended.0, answer.revision, is_write))
+        });
+        revisions_are_in_order(&revisions.collect::<Vec<_>>())
     }
 }
 

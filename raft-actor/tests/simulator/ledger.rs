@@ -77,7 +77,7 @@ impl StateMachine for Book {
     fn snapshot(&self) -> Option<SnapshotView> {
         let mut ledger = self.ledger.clone();
         if self.bug == Bug::ForgetfulSnapshot {
-            ledger.lists.retain(|_, list| list.len() != 3);
+            ledger.lists.pop_first();
         }
         Some(Box::new(move |writer| {
             let bytes = serde_bytes(&ledger)?;
