@@ -1,5 +1,5 @@
-//! What a simulated machine keeps its node on: a [`FileLog`] and [`FileSnapshots`] on a [`SimulatedDisk`]. Give
-//! it to a [`Simulation`](raft_actor::testkit::simulation::Simulation) as its disks.
+//! What a simulated machine keeps its node on: a [`FileLog`] and [`FileSnapshots`] on a [`SimulatedDisk`].
+//! Give it to a [`Simulation`](raft_actor::testkit::simulation::Simulation) as its disks.
 
 use std::{
     io,

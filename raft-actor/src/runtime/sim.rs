@@ -252,8 +252,8 @@ impl SimNode {
         self.shared.executor.lock().paused.insert(self.shared.number);
     }
 
-    /// From now on the node's clock, moved on by `jump`, goes at `rate_percent` of the true rate, which is 100
-    /// at first. It never goes back.
+    /// From now on the node's clock, moved on by `jump`, goes at `rate_percent` of the true rate, which is
+    /// 100 at first. It never goes back.
     pub fn set_clock(&self, rate_percent: u64, jump: Duration) {
         let waiting = self.shared.executor.lock().set_clock(self.shared.number, rate_percent, jump);
         waiting.into_iter().for_each(Waker::wake);

@@ -1,18 +1,18 @@
-//! What must be true of a cluster after every step of a core: the five properties of Raft Figure 3 under the
-//! paper's names, and those that this crate adds. Whoever drives cores, or watches those of whole nodes, shows
-//! them each write, each message and each node after it has stepped; a [`Violation`] says which invariant was
-//! broken, and how.
+//! What must be true of a cluster after every step of a core: the five properties of Raft Figure 3 under
+//! the paper's names, and those that this crate adds. Whoever drives cores, or watches those of whole nodes,
+//! shows them each write, each message and each node after it has stepped; a [`Violation`] says which
+//! invariant was broken, and how.
 
 mod held;
 
 use std::collections::BTreeMap;
 
-pub use self::held::{Held, HeldLog};
+pub use self::held::{Held, HeldLog, Kept};
 
 use crate::{
     core::Raft,
     message::{AppendOutcome, Message, ReadId},
-    types::{Entry, HardState, LogId, LogIndex, NodeId, Payload, Role, Term},
+    types::{Entry, HardState, LogId, LogIndex, NodeId, Payload, Role, SnapshotMeta, Term},
 };
 
 /// An invariant that does not hold.
@@ -39,7 +39,8 @@ pub const STATE_MACHINE_SAFETY: &str = "State Machine Safety";
 pub const COMMIT_NEVER_GOES_BACK: &str = "Commit never goes back";
 /// While a node runs, its term never falls.
 pub const TERM_NEVER_GOES_BACK: &str = "Term never goes back";
-/// A state machine sees only what is committed and on its own node's disk, each index once, in order.
+/// A state machine sees only what is committed and on its own node's disk, each index once, in order, and is
+/// never taken back.
 pub const APPLIED_WITHIN_COMMITTED: &str = "Applied within committed";
 /// An acknowledgement names nothing that its sender has not flushed.
 pub const ACKED_WITHIN_FLUSHED: &str = "Acked within flushed";
@@ -53,12 +54,14 @@ pub const MATCH_NEVER_FALLS: &str = "Match never falls";
 pub const READ_IS_NOT_STALE: &str = "A read is not stale";
 /// What a node takes for committed is on the disks of a quorum.
 pub const COMMITTED_IS_ON_A_QUORUM: &str = "Committed is on a quorum";
+/// What a log no longer holds is in a durable snapshot beside it.
+pub const PURGED_IS_IN_A_SNAPSHOT: &str = "Purged is in a snapshot";
 /// What a disk has taken is there after a crash.
 pub const FLUSHED_IS_KEPT: &str = "Flushed is kept";
 
 // ANCHOR: invariants
 /// All of them.
-pub const INVARIANTS: [&str; 15] = [
+pub const INVARIANTS: [&str; 16] = [
     ELECTION_SAFETY,
     LEADER_APPEND_ONLY,
     LOG_MATCHING,
@@ -73,6 +76,7 @@ pub const INVARIANTS: [&str; 15] = [
     MATCH_NEVER_FALLS,
     READ_IS_NOT_STALE,
     COMMITTED_IS_ON_A_QUORUM,
+    PURGED_IS_IN_A_SNAPSHOT,
     FLUSHED_IS_KEPT,
 ];
 // ANCHOR_END: invariants
@@ -93,10 +97,13 @@ pub struct Sight<'a> {
     pub raft: &'a Raft,
     /// Its log once everything that was written is flushed.
     pub log: &'a dyn HeldLog,
-    /// Its log as the disk holds it.
+    /// Its log as a restart would find it on the disk: one that a durable snapshot replaces is replaced.
     pub disk: &'a dyn HeldLog,
-    /// What its state machine has seen in this run. What an earlier sight has shown may be left out.
-    pub applied: &'a [Entry],
+    /// What its state machine has seen in this run, after what it was restored to.
+    pub applied: &'a dyn HeldLog,
+    /// The log is the same up to here as at the last sight of the node, if there was one; 0 where nobody
+    /// knows. What was checked before is not checked again.
+    pub unchanged: LogIndex,
 }
 
 /// What was seen of a node before, in its present run.
@@ -105,8 +112,6 @@ struct Seen {
     term: Term,
     commit_index: LogIndex,
     applied: LogIndex,
-    /// Its log was changed after this entry since it was last seen.
-    changed_after: Option<LogIndex>,
     /// The term that it leads, its last entry, and what it knew of its peers.
     leading: Option<(Term, LogId, BTreeMap<NodeId, LogIndex>)>,
 }
@@ -125,6 +130,8 @@ pub struct Invariants {
     seen: BTreeMap<NodeId, Seen>,
     /// How much was committed when each read began.
     reads: BTreeMap<(NodeId, ReadId), usize>,
+    /// What each snapshot that was sent covers.
+    snapshots: BTreeMap<u64, LogId>,
 }
 
 impl Invariants {
@@ -133,30 +140,9 @@ impl Invariants {
         &self.committed
     }
 
-    /// Every entry that was written anywhere: what comes before it, and what it says.
+    /// What an entry that was written anywhere says.
     pub fn known(&self, id: LogId) -> Option<&Payload> {
         self.known.get(&id).map(|(_, payload)| payload)
-    }
-
-    /// A node starts, or starts again, on a disk that holds this vote. Its state machine has seen all up to
-    /// `applied`, by a snapshot.
-    pub fn start(&mut self, id: NodeId, held: HardState, applied: LogId) -> Result<(), Violation> {
-        self.reads.retain(|(node, _), _| *node != id);
-        self.seen.insert(id, Seen { term: held.term, ..Seen::default() });
-        if let Some(candidate) = held.voted_for {
-            self.vote(id, held.term, candidate)?;
-        }
-        self.restore(id, applied)
-    }
-
-    /// A node's state machine is replaced by a snapshot of all up to `last`.
-    pub fn restore(&mut self, id: NodeId, last: LogId) -> Result<(), Violation> {
-        self.seen.entry(id).or_default().applied = last.index;
-        let committed = last.index.0.checked_sub(1).map(|place| self.committed.get(place as usize));
-        let is_committed = committed.is_none_or(|found| found.is_some_and(|(entry, _)| *entry == last));
-        hold(is_committed, STATE_MACHINE_SAFETY, || {
-            format!("n{id} has a snapshot of {last}, and {committed:?} was committed there")
-        })
     }
 
     /// A node that has left the cluster comes back under its old id and knows nothing any more.
@@ -165,23 +151,23 @@ impl Invariants {
         self.seen.remove(&id);
     }
 
-    /// A node writes entries right after `before`, in the place of all that it had after it.
-    pub fn write(&mut self, id: NodeId, mut before: LogId, entries: &[Entry]) -> Result<(), Violation> {
-        let seen = self.seen.entry(id).or_default();
-        seen.changed_after = Some(seen.changed_after.map_or(before.index, |at| at.min(before.index)));
+    /// A node starts, or starts again, on a disk that holds this.
+    pub fn start(&mut self, id: NodeId, held: HardState, log: Held<'_>) -> Result<(), Violation> {
+        self.seen.insert(id, Seen { term: held.term, ..Seen::default() });
+        if let Some(candidate) = held.voted_for {
+            self.vote(id, held.term, candidate)?;
+        }
+        self.write(log.purged, log.entries)
+    }
+
+    /// Entries are written right after `before`.
+    pub fn write(&mut self, mut before: LogId, entries: &[Entry]) -> Result<(), Violation> {
         for entry in entries {
-            match self.known.get(&entry.id) {
-                None => drop(self.known.insert(entry.id, (before, entry.payload.clone()))),
-                Some((after, payload)) => {
-                    hold(*after == before && *payload == entry.payload, LOG_MATCHING, || {
-                        let id = entry.id;
-                        format!(
-                            "{id} is two: {payload:?} after {after}, and {:?} after {before}",
-                            entry.payload
-                        )
-                    })?;
-                }
-            }
+            let now = (before, entry.payload.clone());
+            let known = self.known.entry(entry.id).or_insert_with(|| now.clone());
+            hold(*known == now, LOG_MATCHING, || {
+                format!("{} is two entries: {known:?} and {now:?}", entry.id)
+            })?;
             before = entry.id;
         }
         Ok(())
@@ -194,13 +180,13 @@ impl Invariants {
         })
     }
 
-    /// A node whose disk holds `held` and `flushed` entries says something.
+    /// A node whose disk holds `held`, and a log through `flushed`, says something.
     pub fn say(
         &mut self,
         from: NodeId,
         to: NodeId,
         held: HardState,
-        flushed: u64,
+        flushed: LogIndex,
         message: &Message,
     ) -> Result<(), Violation> {
         let Some(term) = message.term() else { return Ok(()) };
@@ -223,14 +209,44 @@ impl Invariants {
             Message::RequestVote(request) if !request.pre_vote => self.vote(from, term, from),
             Message::AppendEntriesReply(reply) => match reply.outcome {
                 AppendOutcome::Matched { match_index } => {
-                    hold(match_index.0 <= flushed, ACKED_WITHIN_FLUSHED, || {
+                    hold(match_index <= flushed, ACKED_WITHIN_FLUSHED, || {
                         format!("n{from} acks {match_index}, and has flushed {flushed}")
                     })
                 }
                 _ => Ok(()),
             },
+            Message::InstallSnapshot(request) => {
+                let SnapshotMeta { id, last, .. } = request.snapshot;
+                self.snapshots.insert(id, last);
+                hold(self.is_committed(last), STATE_MACHINE_SAFETY, || {
+                    format!("n{from} sends a snapshot of {last}, which was not committed")
+                })
+            }
+            Message::InstallSnapshotReply(reply) if reply.installed => {
+                let covered = self.snapshots.get(&reply.snapshot_id).copied().unwrap_or_default();
+                hold(covered.index <= flushed, ACKED_WITHIN_FLUSHED, || {
+                    format!("n{from} says that it has {covered}, and has flushed {flushed}")
+                })
+            }
             _ => Ok(()),
         }
+    }
+
+    /// A node's log begins after `purged`, and its newest durable snapshot covers what `snapshot` says.
+    pub fn purged(&self, node: NodeId, purged: LogId, snapshot: LogId) -> Result<(), Violation> {
+        hold(purged.index <= snapshot.index, PURGED_IS_IN_A_SNAPSHOT, || {
+            format!("n{node} has purged {purged}, and its newest snapshot is of {snapshot}")
+        })
+    }
+
+    /// A read begins that may miss the newest: it must see what was committed by its bound.
+    pub fn begin_stale_read(&mut self, node: NodeId, read: ReadId, committed: usize) {
+        self.reads.insert((node, read), committed);
+    }
+
+    fn is_committed(&self, entry: LogId) -> bool {
+        let place = entry.index.0.checked_sub(1).map(|place| place as usize);
+        place.and_then(|place| self.committed.get(place)).is_some_and(|(committed, _)| *committed == entry)
     }
 
     /// A client's read begins at a node.
@@ -240,7 +256,7 @@ impl Invariants {
 
     /// The read may be served once `read_index` is applied.
     pub fn end_read(&mut self, node: NodeId, read: ReadId, read_index: LogIndex) -> Result<(), Violation> {
-        let at_least = self.reads.remove(&(node, read)).unwrap_or(usize::MAX);
+        let at_least = self.reads.get(&(node, read)).copied().unwrap_or(usize::MAX);
         hold(read_index.0 as usize >= at_least, READ_IS_NOT_STALE, || {
             format!("n{node} serves read {} at {read_index}, and {at_least} were committed", read.0)
         })
@@ -265,9 +281,9 @@ impl Invariants {
         hold(raft.last_log_id() == last, LOG_MATCHING, || {
             format!("n{id} ends at {}, and has written through {last}", raft.last_log_id())
         })?;
-        let on_disk = sight.disk.last();
-        hold(raft.flushed_index() <= on_disk.index, ACKED_WITHIN_FLUSHED, || {
-            format!("n{id} counts {} as flushed, and its disk ends at {on_disk}", raft.flushed_index())
+        let flushed = sight.disk.last().index;
+        hold(raft.flushed_index() <= flushed, ACKED_WITHIN_FLUSHED, || {
+            format!("n{id} counts {} as flushed of {flushed}", raft.flushed_index())
         })?;
         let seen = self.seen.entry(id).or_default();
         hold(raft.term() >= seen.term, TERM_NEVER_GOES_BACK, || {
@@ -291,15 +307,15 @@ impl Invariants {
         let members = raft.match_indexes().filter(|(peer, _)| raft.membership().contains(*peer));
         let matches: BTreeMap<NodeId, LogIndex> = members.collect();
         let before = before.filter(|(led, ..)| *led == term);
-        // A leader's log only grows, so once is enough for all but those of which it could not know then.
+        // A leader's log only grows, so once is enough for all but those of which nobody knew then.
         let to_be_there = if before.is_some() { &self.late } else { &self.committed };
         for (entry, since) in to_be_there.iter().filter(|(_, since)| *since < term) {
-            hold(sight.log.has(*entry), LEADER_COMPLETENESS, || {
+            hold(sight.log.covers(*entry), LEADER_COMPLETENESS, || {
                 format!("n{id} leads term {term} without {entry}, committed in term {since}")
             })?;
         }
         if let Some((_, last, known)) = before {
-            let kept = last == LogId::ZERO || sight.log.has(last);
+            let kept = sight.log.covers(last);
             hold(kept, LEADER_APPEND_ONLY, || format!("n{id} leads term {term} and has lost {last}"))?;
             for (peer, index) in known {
                 let now = matches.get(&peer).copied().unwrap_or(index);
@@ -324,15 +340,19 @@ impl Invariants {
         hold(commit_index >= seen.commit_index, COMMIT_NEVER_GOES_BACK, || {
             format!("n{id} goes from {} to {commit_index}", seen.commit_index)
         })?;
-        let checked = seen.changed_after.take().map_or(seen.commit_index, |at| at.min(seen.commit_index));
+        let checked = sight.unchanged.min(seen.commit_index);
         seen.commit_index = commit_index;
-        hold(commit_index <= sight.log.last().index, COMMIT_NEVER_GOES_BACK, || {
-            format!("n{id} commits {commit_index}, past the end of its log")
+        // What a snapshot covers was committed before it was taken.
+        let purged = sight.log.purged();
+        hold(purged == LogId::ZERO || self.is_committed(purged), STATE_MACHINE_SAFETY, || {
+            format!("n{id} has no log through {purged}, which was not committed")
         })?;
-        let first = checked.max(sight.log.purged().index).next();
+        let first = checked.max(purged.index).next();
         for index in (first.0..=commit_index.0).map(LogIndex) {
             let Some(entry) = sight.log.id_at(index) else {
-                return hold(false, COMMIT_NEVER_GOES_BACK, || format!("n{id} commits {index}, a hole"));
+                return hold(false, COMMIT_NEVER_GOES_BACK, || {
+                    format!("n{id} commits {index}, past the end of its log")
+                });
             };
             match self.committed.get(index.0 as usize - 1) {
                 Some((committed, _)) => hold(*committed == entry, STATE_MACHINE_SAFETY, || {
@@ -356,22 +376,24 @@ impl Invariants {
 
     fn check_applied(&mut self, sight: Sight<'_>) -> Result<(), Violation> {
         let id = sight.raft.id();
-        let seen = self.seen.entry(id).or_default();
-        let new = sight.applied.partition_point(|entry| entry.id.index <= seen.applied);
-        for applied in &sight.applied[new..] {
-            let index = applied.id.index;
-            hold(index == seen.applied.next(), APPLIED_WITHIN_COMMITTED, || {
-                format!("n{id} applies {} right after {}", applied.id, seen.applied)
+        let (restored, applied) = (sight.applied.purged(), sight.applied.last().index);
+        let committed = LogIndex(self.committed.len() as u64);
+        let bound = committed.min(sight.disk.last().index).min(sight.raft.commit_index());
+        hold(applied <= bound, APPLIED_WITHIN_COMMITTED, || {
+            format!("n{id} has applied {applied}, and only {bound} are committed and on its disk")
+        })?;
+        let seen = &mut self.seen.entry(id).or_default().applied;
+        let before = std::mem::replace(seen, applied);
+        hold(applied >= before, APPLIED_WITHIN_COMMITTED, || {
+            format!("n{id} had applied {before}, and is taken back to {applied}")
+        })?;
+        let first = before.max(restored.index.previous()).next();
+        for index in (first.0..=applied.0).map(LogIndex) {
+            let committed = self.committed[index.0 as usize - 1].0;
+            hold(sight.applied.id_at(index) == Some(committed), STATE_MACHINE_SAFETY, || {
+                let applied = sight.applied.id_at(index);
+                format!("n{id} applies {applied:?}, where {committed} was committed")
             })?;
-            let committed = self.committed.get(index.0 as usize - 1).map(|(committed, _)| *committed);
-            let bound = sight.disk.last().index.min(sight.raft.commit_index());
-            hold(committed.is_some() && index <= bound, APPLIED_WITHIN_COMMITTED, || {
-                format!("n{id} has applied {index}, and only {bound} are committed and on its disk")
-            })?;
-            hold(committed == Some(applied.id), STATE_MACHINE_SAFETY, || {
-                format!("n{id} applies {}, where {committed:?} was committed", applied.id)
-            })?;
-            seen.applied = index;
         }
         Ok(())
     }

@@ -10,3 +10,4 @@ pub mod script;
 pub mod search;
 pub mod simulation;
 pub mod suite;
+pub mod trace_hash;

@@ -13,27 +13,57 @@ pub trait HeldLog {
     /// The last entry; as `purged` where there is none.
     fn last(&self) -> LogId;
 
-    /// The entry at `index`; none where it is purged or not there.
+    /// The entry at `index`, or the last that was purged; none where it is neither.
     fn id_at(&self, index: LogIndex) -> Option<LogId>;
 
-    /// Whether this entry is there, or was before it was purged.
-    fn has(&self, entry: LogId) -> bool {
-        entry.index <= self.purged().index || self.id_at(entry.index) == Some(entry)
+    /// Whether a committed entry is held, or was. What is purged is committed, and so are all before it.
+    fn covers(&self, committed: LogId) -> bool {
+        committed.index < self.purged().index || self.id_at(committed.index) == Some(committed)
     }
 }
 
-/// A log that begins at 1.
-impl HeldLog for Vec<Entry> {
+/// A log, or what a state machine has seen: everything through `purged`, of which only the end is known, and
+/// the entries that follow it. [`LogId::ZERO`] where it begins at index 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// What stands for all that was compacted away, or came in a snapshot.
+    pub purged: LogId,
+    /// What follows, without a gap.
+    pub entries: &'a [Entry],
+}
+
+impl Held<'_> {
+    /// The last entry.
+    pub fn last(&self) -> LogId {
+        self.entries.last().map_or(self.purged, |entry| entry.id)
+    }
+
+    /// The entry at `index`; none where it was purged or is not there yet.
+    pub fn id_at(&self, index: LogIndex) -> Option<LogId> {
+        if index == self.purged.index {
+            return Some(self.purged);
+        }
+        let place = index.0.checked_sub(self.purged.index.0)?.checked_sub(1)?;
+        self.entries.get(place as usize).map(|entry| entry.id)
+    }
+
+    /// Whether a committed entry is held, or was. What is purged is committed, and so are all before it.
+    pub fn covers(&self, committed: LogId) -> bool {
+        HeldLog::covers(self, committed)
+    }
+}
+
+impl HeldLog for Held<'_> {
     fn purged(&self) -> LogId {
-        LogId::ZERO
+        self.purged
     }
 
     fn last(&self) -> LogId {
-        <[Entry]>::last(self).map_or(LogId::ZERO, |entry| entry.id)
+        Held::last(self)
     }
 
     fn id_at(&self, index: LogIndex) -> Option<LogId> {
-        self.get((index.0 as usize).checked_sub(1)?).map(|entry| entry.id)
+        Held::id_at(self, index)
     }
 }
 
@@ -45,7 +75,7 @@ impl std::fmt::Debug for dyn HeldLog + '_ {
 
 /// What a disk holds of a node: its vote, and which entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct Kept {
     /// Term and vote.
     pub hard_state: HardState,
     purged: LogId,
@@ -54,20 +84,20 @@ pub struct Held {
     terms: Vec<(LogIndex, Term)>,
 }
 
-impl Held {
+impl Kept {
     /// What a storage has recovered.
-    pub fn of(state: &LogState) -> Held {
+    pub fn of(state: &LogState) -> Kept {
         let LogState { hard_state, purged, last, ref terms, .. } = *state;
-        Held { hard_state, purged, last, terms: terms.clone() }
+        Kept { hard_state, purged, last, terms: terms.clone() }
     }
 
     /// The log of a core that has just started.
-    pub fn by(raft: &Raft) -> Held {
+    pub fn by(raft: &Raft) -> Kept {
         let first = raft.first_index();
         let purged = raft.term_at(first.previous()).unwrap_or_default();
         let hard_state = HardState { term: raft.term(), voted_for: raft.voted_for() };
         let purged = LogId::new(purged, first.previous());
-        let mut held = Held { hard_state, purged, last: purged, terms: Vec::new() };
+        let mut held = Kept { hard_state, purged, last: purged, terms: Vec::new() };
         for index in (first.0..=raft.last_log_id().index.0).map(LogIndex) {
             held.push(LogId::new(raft.term_at(index).unwrap_or_default(), index));
         }
@@ -116,7 +146,7 @@ impl Held {
     }
 }
 
-impl HeldLog for Held {
+impl HeldLog for Kept {
     fn purged(&self) -> LogId {
         self.purged
     }
@@ -126,7 +156,10 @@ impl HeldLog for Held {
     }
 
     fn id_at(&self, index: LogIndex) -> Option<LogId> {
-        if index <= self.purged.index || index > self.last.index {
+        if index == self.purged.index {
+            return Some(self.purged);
+        }
+        if index < self.purged.index || index > self.last.index {
             return None;
         }
         let runs = self.terms.partition_point(|(first, _)| *first <= index);

@@ -1,5 +1,5 @@
-//! What clients were told, held against what was committed: one pass over the log, with a state machine of the
-//! judge's own and nothing of the sessions' code.
+//! What clients were told, held against what was committed: one pass over the log, with a state machine of
+//! the judge's own and nothing of the sessions' code.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -14,7 +14,7 @@ use crate::{
     core::{Effect, Input, Raft},
     observer::{Observer, Step},
     testkit::invariants::{
-        FLUSHED_IS_KEPT, Held, HeldLog, Invariants, STATE_MACHINE_SAFETY, Sight, Violation, hold,
+        FLUSHED_IS_KEPT, Held, HeldLog, Invariants, Kept, STATE_MACHINE_SAFETY, Sight, Violation, hold,
     },
     types::{Entry, LogId, LogIndex, LogState, LogWrite, NodeId, Role, Time},
 };
@@ -32,6 +32,8 @@ struct Record {
     coverage: Coverage,
     hash: u64,
     broken: Option<Violation>,
+    /// Up to here, the log of the node that steps is as it was before.
+    unchanged: LogIndex,
     waiting: Option<Waker>,
 }
 
@@ -39,9 +41,11 @@ struct Record {
 #[derive(Default)]
 struct Known {
     /// What its core has written.
-    written: Held,
+    written: Kept,
     /// What its storage has acknowledged.
-    disk: Held,
+    disk: Kept,
+    /// The last entry that its state machine was given.
+    applied: LogId,
     /// The lowest entry that a write under way may have truncated already, and the highest that a purge may
     /// have taken.
     truncating: Option<LogIndex>,
@@ -61,7 +65,7 @@ impl HeldLog for Known {
     }
 
     fn id_at(&self, index: LogIndex) -> Option<LogId> {
-        self.disk.id_at(index)
+        if index == self.purged().index { Some(self.purged()) } else { self.disk.id_at(index) }
     }
 }
 
@@ -159,7 +163,7 @@ impl Watch {
         let outcome = {
             let mut record = self.record();
             let known = record.nodes.entry(node).or_default();
-            let held = Held::of(state);
+            let held = Kept::of(state);
             let outcome = known.check_kept(node, &held);
             known.disk = held;
             (known.truncating, known.purging) = (None, known.disk.purged().index);
@@ -214,7 +218,7 @@ impl Watch {
 
 impl Known {
     /// What was acknowledged is there, but for what a write or a purge under way may have changed.
-    fn check_kept(&self, node: NodeId, found: &Held) -> Result<(), Violation> {
+    fn check_kept(&self, node: NodeId, found: &Kept) -> Result<(), Violation> {
         let (had, has) = (self.disk.hard_state, found.hard_state);
         let is_vote_kept = has.term > had.term
             || (has.term == had.term && (had.voted_for.is_none() || had.voted_for == has.voted_for));
@@ -257,17 +261,20 @@ impl Record {
         match effect {
             Effect::Write(write) => {
                 let before = known.written.write(write);
-                invariants.write(id, before, &write.entries)
+                self.unchanged = self.unchanged.min(before.index);
+                invariants.write(before, &write.entries)
             }
             Effect::Purge { through } => {
                 known.written.purge(*through);
                 Ok(())
             }
             Effect::Send { to, message } => {
-                let flushed = known.last().index.0;
-                invariants.say(id, *to, known.disk.hard_state, flushed, message)
+                invariants.say(id, *to, known.disk.hard_state, known.last().index, message)
             }
-            Effect::RestoreSnapshot { snapshot } => invariants.restore(id, snapshot.last),
+            Effect::RestoreSnapshot { snapshot } => {
+                known.applied = snapshot.last;
+                Ok(())
+            }
             Effect::ReadReady { ids, read_index } => {
                 ids.iter().try_for_each(|read| invariants.end_read(id, *read, *read_index))
             }
@@ -287,20 +294,31 @@ impl Record {
         let id = step.raft.id();
         self.coverage.note(coverage::STEPS, 1);
         step.inputs.iter().for_each(|input| self.take_in(id, input));
-        step.effects.iter().try_for_each(|effect| self.follow(id, effect))?;
-        let applied: Vec<Entry> = step
-            .effects
-            .iter()
-            .filter_map(|effect| match effect {
-                Effect::Apply(entries) => Some(entries.iter().cloned()),
-                _ => None,
-            })
-            .flatten()
-            .collect();
-        let Record { invariants, nodes, .. } = self;
+        self.unchanged = LogIndex(u64::MAX);
+        let mut given: Vec<Entry> = Vec::new();
+        for effect in step.effects {
+            self.follow(id, effect)?;
+            match effect {
+                Effect::Apply(entries) => given.extend(entries.iter().cloned()),
+                // What was given before is within it.
+                Effect::RestoreSnapshot { .. } => given.clear(),
+                _ => {}
+            }
+        }
+        let Record { invariants, nodes, unchanged, .. } = self;
         let Some(known) = nodes.get(&id) else { return Ok(()) };
-        let sight = Sight { raft: step.raft, log: &known.written, disk: known, applied: &applied };
-        invariants.check(sight, |node, entry| nodes.get(&node).is_some_and(|node| node.has(entry)))?;
+        let applied = Held { purged: known.applied, entries: &given };
+        let sight = Sight {
+            raft: step.raft,
+            log: &known.written,
+            disk: known,
+            applied: &applied,
+            unchanged: *unchanged,
+        };
+        invariants.check(sight, |node, entry| nodes.get(&node).is_some_and(|node| node.covers(entry)))?;
+        if let (Some(known), Some(last)) = (nodes.get_mut(&id), given.last()) {
+            known.applied = last.id;
+        }
         for value in [
             id.0,
             step.now.0,
@@ -317,12 +335,12 @@ impl Record {
     fn start(&mut self, raft: &Raft) -> Result<(), Violation> {
         let id = raft.id();
         let known = self.nodes.entry(id).or_default();
-        known.written = Held::by(raft);
+        known.written = Kept::by(raft);
         let applied = raft.applied_index();
-        let restored = known.written.id_at(applied).unwrap_or_else(|| known.written.purged());
-        let restored = if applied == LogIndex(0) { LogId::ZERO } else { restored };
+        known.applied = known.written.id_at(applied).unwrap_or_default();
+        let log = Held { purged: known.written.purged(), entries: &[] };
         self.coverage.note(coverage::STARTS, 1);
-        self.invariants.start(id, known.disk.hard_state, restored)
+        self.invariants.start(id, known.disk.hard_state, log)
     }
 }
 

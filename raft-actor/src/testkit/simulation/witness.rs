@@ -1,4 +1,5 @@
-//! The user's state machine as the simulation runs it: with sessions around it, and reporting what it answers.
+//! The user's state machine as the simulation runs it: with sessions around it, and reporting what it
+//! answers.
 
 use std::{io, sync::Arc};
 
