@@ -106,7 +106,7 @@ pub struct Failure {
     /// What was broken.
     pub violation: Violation,
     /// The faults that had begun by then.
-    pub faults: Vec<Planned>,
+    pub faults: Box<[Planned]>,
     /// What was done until then.
     pub coverage: Coverage,
 }

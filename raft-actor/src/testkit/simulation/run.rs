@@ -52,7 +52,7 @@ pub(super) fn run<W: Workload>(
         Ok(()) => Ok(Report { seed, hash: simulator.trace_hash() ^ watch.hash(), coverage }),
         Err(violation) => {
             plan.retain(|planned| planned.at <= at);
-            Err(Failure { seed, at, violation, faults: plan, coverage })
+            Err(Failure { seed, at, violation, faults: plan.into(), coverage })
         }
     }
 }
