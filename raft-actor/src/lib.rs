@@ -7,6 +7,7 @@
 //! - [`storage`], [`state_machine`], [`transport`], [`runtime`]: the seams.
 //! - [`core`] decides; an [`observer`] may watch it.
 //! - [`node`]: composes the actors, which do, and is the handle that writes and reads.
+//! - [`mutants`]: bugs that a test build can put back, to prove that the tests find them.
 //! - [`client`]: follows the leader, and writes exactly once.
 
 // The words.
@@ -28,6 +29,9 @@ pub mod transport;
 // Decides.
 pub mod core;
 pub mod observer;
+
+// Bugs, to be put back by tests.
+pub mod mutants;
 
 // Does.
 pub(crate) mod actors;

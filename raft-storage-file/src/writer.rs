@@ -11,6 +11,7 @@ use std::{
 };
 
 use raft_actor::{
+    mutants::inherited,
     storage::StorageError,
     types::{Entries, LogId, LogIndex, LogState, LogWrite},
 };
@@ -54,7 +55,9 @@ impl Writer {
         let (requests, received) = channel();
         let thread = std::thread::Builder::new()
             .name(format!("raft-log-{}", identity.node_id))
-            .spawn(move || run(Work { state: State::Opened(Box::new(opened)), mark_after }, &received))
+            .spawn(inherited(move || {
+                run(Work { state: State::Opened(Box::new(opened)), mark_after }, &received);
+            }))
             .map_err(io_error("start the writer's thread for", folder))?;
         Ok(Writer { requests: Some(requests), thread: Some(thread) })
     }

@@ -13,6 +13,7 @@ use crate::{
     core::Input,
     error::WriteError,
     membership::Membership,
+    mutants::{Mutant, is_on},
     runtime::{
         actor::{Actor, Context, yield_once},
         mailbox::Addr,
@@ -126,14 +127,15 @@ impl<S: StateMachine> Applier<S> {
             // A place in the log has one waiter at the most.
             if let Some((id, waiter)) = waiters.pop_front_if(|(id, _)| id.index <= entry.id.index) {
                 let outcome = match output {
-                    Some(output) if id == entry.id => Ok((id, output)),
+                    Some(output) if id == entry.id || is_on(Mutant::AnswersByPlaceAlone) => Ok((id, output)),
                     // Another leader's entry stands where this one was to be: it was never committed.
                     _ => Err(WriteError::NotLeader { leader: None }),
                 };
                 self.answers.push((waiter, outcome));
             }
         }
-        self.applied = last;
+        let lags = is_on(Mutant::StoresAnAppliedIndexThatLags);
+        self.applied = if lags { entries[0].id } else { last };
         self.state_machine.flush(last).await.map_err(|error| error.to_string())?;
         for (waiter, outcome) in self.answers.drain(..) {
             waiter.settle(outcome);

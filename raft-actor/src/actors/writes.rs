@@ -8,6 +8,7 @@ use super::waiter::Waiter;
 use crate::{
     error::WriteError,
     message::{ForwardWrites, ForwardWritesReply},
+    mutants::{Mutant, is_on},
     runtime::permits::Permit,
     state_machine::StateMachine,
     types::{LogId, LogIndex, NodeId, Term, Time},
@@ -170,7 +171,7 @@ impl<S: StateMachine> Writes<S> {
     pub(crate) fn is_new(&mut self, from: NodeId, id: u64) -> bool {
         let runs = self.expected.entry(from).or_default();
         if let Some(expected) = runs.iter_mut().find(|expected| **expected >> 32 == id >> 32) {
-            let is_new = id >= *expected;
+            let is_new = id >= *expected || is_on(Mutant::TakesCarriedWritesTwice);
             // One past it, so that the same one is not new again.
             *expected = (*expected).max(id.saturating_add(1));
             return is_new;
