@@ -122,6 +122,23 @@ impl Mutant {
     pub fn number(self) -> usize {
         self as usize + 1
     }
+
+    /// Whether it is a bug of `raft-storage-file`, and only its tests can find it.
+    pub fn is_of_storage(self) -> bool {
+        use Mutant::{
+            BelievesDamagedChunks, LeavesTheFolderUnflushed, RemovesSegmentsBeforeThePurge,
+            SwallowsFlushErrors, TakesDamageForATornTail, WritesEntriesBeforeTheirTerm,
+        };
+        matches!(
+            self,
+            SwallowsFlushErrors
+                | LeavesTheFolderUnflushed
+                | TakesDamageForATornTail
+                | BelievesDamagedChunks
+                | RemovesSegmentsBeforeThePurge
+                | WritesEntriesBeforeTheirTerm
+        )
+    }
 }
 
 /// The name: the variant's words, in small letters, with `-` between them.

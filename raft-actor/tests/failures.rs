@@ -105,8 +105,8 @@ fn simulate<F: Future<Output = ()>>(test: impl FnOnce(SharedRuntime) -> F) {
     simulator.run_until(test(runtime));
 }
 
-#[test]
-fn a_storage_error_stops_the_node_and_its_status_says_why() {
+#[cfg_attr(test, test)]
+pub(crate) fn a_storage_error_stops_the_node_and_its_status_says_why() {
     simulate(|runtime| async move {
         let broken = Arc::new(AtomicBool::new(false));
         let node = alone(&runtime, &broken).await;

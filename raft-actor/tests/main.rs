@@ -10,6 +10,7 @@ mod face;
 mod failures;
 mod machines;
 mod members;
+mod mutants;
 mod network;
 mod reads;
 mod runtime;

@@ -21,7 +21,7 @@ use raft_storage_file::{
     },
 };
 
-use crate::crash::{FOLDER, IDENTITY, Model, Step, append, block_on, command, options, vote};
+use super::crash::{FOLDER, IDENTITY, Model, Step, append, block_on, command, options, vote};
 
 fn open(disk: &SimulatedDisk) -> Result<(FileLog, LogState), StorageError> {
     let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options())?;
@@ -114,8 +114,8 @@ fn matrix(disk: &SimulatedDisk, model: &Model) -> Counts {
     counts
 }
 
-#[test]
-fn no_damage_to_a_closed_store_is_a_silent_loss() {
+#[cfg_attr(test, test)]
+pub(crate) fn no_damage_to_a_closed_store_is_a_silent_loss() {
     let (disk, model) = store(true);
     let counts = matrix(&disk, &model);
     println!("damage: {} exact, {} refused, {} lost", counts.exact, counts.refused, counts.lost.len());

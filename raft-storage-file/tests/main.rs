@@ -4,5 +4,6 @@ mod crash;
 mod damage;
 mod format;
 mod identity;
+mod mutants;
 mod snapshots;
 mod suite;

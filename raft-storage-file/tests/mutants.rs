@@ -1,0 +1,43 @@
+//! Do the tests bite? Each bug of `raft_actor::mutants` that is this crate's is put back, and a test of this
+//! folder must find it.
+
+use raft_actor::testkit::hunt::Killer;
+
+use super::{crash, damage, snapshots};
+
+/// The tests, the cheapest first.
+pub(crate) fn killers() -> Vec<Killer> {
+    vec![
+        Killer::fixed(
+            "after_a_failed_flush_nothing_is_acknowledged_any_more",
+            crash::after_a_failed_flush_nothing_is_acknowledged_any_more,
+        ),
+        Killer::fixed(
+            "damage_anywhere_is_found_and_told_with_file_and_place",
+            snapshots::damage_anywhere_is_found_and_told_with_file_and_place,
+        ),
+        Killer::seeded("power cut after every call", 130, |call| drop(crash::cut_the_power_after(call))),
+        Killer::fixed(
+            "no_damage_to_a_closed_store_is_a_silent_loss",
+            damage::no_damage_to_a_closed_store_is_a_silent_loss,
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_actor::{mutants::Mutant, testkit::hunt::hunt};
+
+    #[test]
+    fn every_bug_of_the_storage_is_found() {
+        let killers = super::killers();
+        let mut survivors = Vec::new();
+        for mutant in Mutant::ALL.iter().copied().filter(|mutant| mutant.is_of_storage()) {
+            match hunt(mutant, &killers) {
+                Some(kill) => println!("{mutant}: {kill}"),
+                None => survivors.push(mutant),
+            }
+        }
+        assert!(survivors.is_empty(), "no test finds: {survivors:?}");
+    }
+}
