@@ -4,14 +4,16 @@
 //! `index@term`, with the text of its command, or its members, after a colon. Members are `1,2,3` for voters,
 //! `1,2,4/1,2,3` while a joint configuration leaves the second half, and `1,2,3+4` with a learner.
 
+use bytes::Bytes;
+
 use crate::{
-    membership::Membership,
+    membership::{Membership, MembershipChange},
     message::{
-        AppendEntries, AppendEntriesReply, AppendOutcome, Message, ReadId, ReadIndex, ReadIndexReply,
-        RequestVote, RequestVoteReply, TimeoutNow,
+        AppendEntries, AppendEntriesReply, AppendOutcome, InstallSnapshot, InstallSnapshotReply, Message,
+        ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
     },
     testkit::cores::Mail,
-    types::{Entry, LogId, LogIndex, NodeId, Payload, Term},
+    types::{Entry, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
 };
 
 pub(super) fn show_entry(entry: &Entry) -> String {
@@ -74,6 +76,17 @@ pub(super) fn show_mail(from: NodeId, to: NodeId, message: &Message) -> String {
             Some(index) => format!("ReadIndexReply read={} index={index}", reply.id.0),
             None => format!("ReadIndexReply read={} none", reply.id.0),
         },
+        Message::InstallSnapshot(request) => {
+            let SnapshotMeta { id, last, membership, membership_log_id, size_bytes } = &request.snapshot;
+            let members = show_members(membership);
+            let data = String::from_utf8_lossy(&request.data);
+            let part = format!("size={size_bytes} offset={} data={data}", request.offset);
+            format!("InstallSnapshot id={id} last={last} members={members} since={membership_log_id} {part}")
+        }
+        Message::InstallSnapshotReply(reply) => {
+            let installed = if reply.installed { " installed" } else { "" };
+            format!("InstallSnapshotReply id={} next={}{installed}", reply.snapshot_id, reply.next_offset)
+        }
         other => format!("{other:?}"),
     };
     let term = message.term().unwrap_or_default();
@@ -117,6 +130,27 @@ pub(super) fn read_members(text: &str) -> Result<Membership, Wrong> {
         membership = membership.with_learner(node, address);
     }
     Ok(membership)
+}
+
+/// `add-learner n4, promote n5`.
+pub(super) fn read_change(text: &str) -> Result<MembershipChange, Wrong> {
+    let mut change = MembershipChange::new();
+    for step in text.split(',') {
+        let words: Vec<&str> = step.split_whitespace().collect();
+        let [name, node, rest @ ..] = words.as_slice() else {
+            return Err("a change is `add-learner n4, promote n5`".to_owned());
+        };
+        let node = read_node(node)?;
+        change = match (*name, rest) {
+            ("add-learner", []) => change.add_learner(node, format!("node {node}")),
+            ("promote", []) => change.promote(node),
+            ("demote", []) => change.demote(node),
+            ("remove", []) => change.remove(node),
+            ("set-address", [address]) => change.set_address(node, *address),
+            _ => return Err(format!("`{}` is no step of a change", step.trim())),
+        };
+    }
+    Ok(change)
 }
 
 pub(super) fn read_log_id(text: &str) -> Result<LogId, Wrong> {
@@ -238,6 +272,25 @@ fn read_message(name: &str, term: Term, words: &mut Words<'_>) -> Result<Message
             let read_index = if none { None } else { Some(LogIndex(words.number("index")?)) };
             Message::ReadIndexReply(ReadIndexReply { term, id, read_index })
         }
+        "InstallSnapshot" => {
+            let snapshot = SnapshotMeta {
+                id: words.number("id")?,
+                last: words.log_id("last")?,
+                membership: read_members(words.value("members").ok_or("`members=` is missing")?)?,
+                membership_log_id: words.log_id("since")?,
+                size_bytes: words.number("size")?,
+            };
+            let offset = words.number("offset")?;
+            let data = Bytes::from(words.value("data").unwrap_or_default().to_owned());
+            let done = offset.saturating_add(data.len() as u64) >= snapshot.size_bytes;
+            Message::InstallSnapshot(InstallSnapshot { term, snapshot, offset, data, done })
+        }
+        "InstallSnapshotReply" => Message::InstallSnapshotReply(InstallSnapshotReply {
+            term,
+            snapshot_id: words.number("id")?,
+            next_offset: words.number("next")?,
+            installed: words.flag("installed"),
+        }),
         _ => return Err(format!("`{name}` is no message")),
     })
 }
