@@ -99,8 +99,9 @@ mutants! {
     ReportsWritesBeforeTheFlush,
     /// 27. A write that ends late vouches for entries that have come to stand in the place of its own.
     CountsOverwrittenEntriesAsFlushed,
-    /// 28. A client is answered by the place that its write had in the log, whoever's entry was committed there.
-    AnswersByPlaceAlone,
+    /// 28. A leader that is deposed tells its clients that their writes were not done, and the next one may
+    /// commit them.
+    RefusesWritesThatMayBeCommitted,
     /// 29. Writes that another node has carried here are taken as often as the network delivers them.
     TakesCarriedWritesTwice,
     /// 30. A read is served once it has its read index, before the state machine has got there.

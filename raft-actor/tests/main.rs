@@ -12,6 +12,7 @@ mod machines;
 mod members;
 mod mutants;
 mod network;
+mod promises;
 mod reads;
 mod runtime;
 mod scripts;

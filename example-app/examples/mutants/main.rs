@@ -19,6 +19,7 @@ mod node_tests {
     mod failures;
     mod machines;
     pub(super) mod mutants;
+    mod promises;
     mod scripts;
     mod simulation;
     mod snapshots;

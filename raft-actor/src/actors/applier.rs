@@ -127,7 +127,7 @@ impl<S: StateMachine> Applier<S> {
             // A place in the log has one waiter at the most.
             if let Some((id, waiter)) = waiters.pop_front_if(|(id, _)| id.index <= entry.id.index) {
                 let outcome = match output {
-                    Some(output) if id == entry.id || is_on(Mutant::AnswersByPlaceAlone) => Ok((id, output)),
+                    Some(output) if id == entry.id => Ok((id, output)),
                     // Another leader's entry stands where this one was to be: it was never committed.
                     _ => Err(WriteError::NotLeader { leader: None }),
                 };

@@ -122,8 +122,10 @@ impl<S: StateMachine> Writes<S> {
     pub(crate) fn leadership_lost(&mut self) {
         self.patience.clear();
         self.overdue.clear();
+        let is_refused = is_on(Mutant::RefusesWritesThatMayBeCommitted);
         for (_, waiter) in self.waiting.drain(..) {
-            waiter.settle(Err(WriteError::Unknown));
+            let refused = WriteError::NotLeader { leader: None };
+            waiter.settle(Err(if is_refused { refused } else { WriteError::Unknown }));
         }
     }
 

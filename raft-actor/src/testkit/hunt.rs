@@ -39,7 +39,7 @@ impl Killer {
         self.name
     }
 
-    /// Whether it finds this bug. Says it on standard error where a panic hook does.
+    /// Whether it finds this bug. What it finds also goes the way of any panic: to the panic hook.
     pub fn hunt(&self, mutant: Mutant) -> Option<Kill> {
         let seeds = 1..=self.seeds;
         seeds.into_iter().find_map(|seed| self.find(mutant, seed))
@@ -82,7 +82,15 @@ impl fmt::Display for Kill {
     }
 }
 
-/// Sends the killers after a mutant, one after the other, until one has it. None: it survives.
-pub fn hunt(mutant: Mutant, killers: &[Killer]) -> Option<Kill> {
-    killers.iter().find_map(|killer| killer.hunt(mutant))
+/// Sends the killers after each mutant, one after the other, until one has it, and prints which. Gives back
+/// those that none has: they show holes in the tests.
+pub fn survivors(mutants: impl IntoIterator<Item = Mutant>, killers: &[Killer]) -> Vec<Mutant> {
+    let mut survivors = Vec::new();
+    for mutant in mutants {
+        match killers.iter().find_map(|killer| killer.hunt(mutant)) {
+            Some(kill) => println!("{mutant}: {kill}"),
+            None => survivors.push(mutant),
+        }
+    }
+    survivors
 }
