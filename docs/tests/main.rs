@@ -3,5 +3,6 @@
 mod book;
 mod bugs;
 mod figure_2;
+mod mutants;
 mod reference;
 mod tutorial;

@@ -23,6 +23,8 @@ pub(crate) fn killers() -> Vec<Killer> {
         promises::no_write_is_answered_before_it_is_flushed,
         promises::nothing_is_purged_before_the_snapshot_that_covers_it_is_durable,
         promises::a_snapshot_covers_all_of_the_batch_that_was_applied_last,
+        promises::a_write_that_the_next_leader_may_commit_is_not_called_undone,
+        promises::what_another_node_has_carried_here_is_done_once_however_often_it_is_delivered,
         promises::a_follower_serves_a_read_only_when_its_state_machine_has_got_there,
     ]);
     killers.extend([

@@ -14,7 +14,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use raft_actor::{
     config::Config,
-    message::{AppendEntries, Envelope, Message, ReadId, ReadIndexReply},
+    error::WriteError,
+    message::{AppendEntries, Envelope, ForwardWrites, Message, ReadId, ReadIndexReply},
     node::Node,
     runtime::{
         Place, SharedRuntime,
@@ -24,6 +25,7 @@ use raft_actor::{
     state_machine::{StateMachine, StateMachineError},
     storage::{LogStorage, SnapshotStorage, StorageError},
     testkit::{
+        cluster::Cluster,
         memory::{MemoryLog, MemorySnapshots},
         network::Network,
     },
@@ -325,5 +327,41 @@ pub(crate) fn a_follower_serves_a_read_only_when_its_state_machine_has_got_there
         say(append(vec![], 1));
         scene.wait(50).await;
         assert_eq!(taken(&read), Some(Ok(7)));
+    });
+}
+
+async fn three(hall: &SharedRuntime) -> Cluster<Sum> {
+    Cluster::start(hall.clone(), 3, Config::default(), Sum::default).await.expect("three nodes start")
+}
+
+#[cfg_attr(test, test)]
+pub(crate) fn a_write_that_the_next_leader_may_commit_is_not_called_undone() {
+    play(async |scene, _| {
+        let cluster = three(&scene.hall).await;
+        let leader = cluster.leader().await;
+        (1..=3).for_each(|other| cluster.network().partition(leader, NodeId(other)));
+        let node = cluster.node(leader).clone();
+        let write = scene.begin(async move { node.write(1).await });
+        scene.wait(4000).await;
+        assert_eq!(taken(&write), Some(Err(WriteError::Unknown)), "it is in this node's log");
+        cluster.shutdown().await;
+    });
+}
+
+#[cfg_attr(test, test)]
+pub(crate) fn what_another_node_has_carried_here_is_done_once_however_often_it_is_delivered() {
+    play(async |scene, _| {
+        let cluster = three(&scene.hall).await;
+        let leader = cluster.leader().await;
+        let node = cluster.node(leader);
+        let from = NodeId(leader.0 % 3 + 1);
+        for _ in 0..3 {
+            let message =
+                Message::ForwardWrites(ForwardWrites { id: 1 << 32, commands: vec![vec![7].into()] });
+            node.inbox().deliver(vec![Envelope { group: GroupId(0), from, to: leader, message }]);
+            scene.wait(50).await;
+        }
+        assert_eq!(node.read(|sum| sum.0).await, Ok(7));
+        cluster.shutdown().await;
     });
 }

@@ -5,23 +5,24 @@ use raft_actor::testkit::hunt::Killer;
 
 use super::{crash, damage, snapshots};
 
+/// Tests that are always the same, under their own names.
+macro_rules! fixed {
+    ($($module:ident::$test:ident,)*) => {
+        [$(Killer::fixed(stringify!($test), $module::$test),)*]
+    };
+}
+
 /// The tests, the cheapest first.
 pub(crate) fn killers() -> Vec<Killer> {
-    vec![
-        Killer::fixed(
-            "after_a_failed_flush_nothing_is_acknowledged_any_more",
-            crash::after_a_failed_flush_nothing_is_acknowledged_any_more,
-        ),
-        Killer::fixed(
-            "damage_anywhere_is_found_and_told_with_file_and_place",
-            snapshots::damage_anywhere_is_found_and_told_with_file_and_place,
-        ),
-        Killer::seeded("power cut after every call", 130, |call| drop(crash::cut_the_power_after(call))),
-        Killer::fixed(
-            "no_damage_to_a_closed_store_is_a_silent_loss",
-            damage::no_damage_to_a_closed_store_is_a_silent_loss,
-        ),
-    ]
+    let mut killers = Vec::from(fixed![
+        crash::after_a_failed_flush_nothing_is_acknowledged_any_more,
+        snapshots::damage_anywhere_is_found_and_told_with_file_and_place,
+    ]);
+    killers.push(Killer::seeded("power cuts, after so many calls", 130, |call| {
+        drop(crash::cut_the_power_after(call));
+    }));
+    killers.extend(fixed![damage::no_damage_to_a_closed_store_is_a_silent_loss,]);
+    killers
 }
 
 #[cfg(test)]
