@@ -7,9 +7,10 @@ use raft_net_http::{Endpoint, HttpTransport};
 use raft_storage_file::{FileLog, FileSnapshots, Identity, Options};
 
 use crate::{
-    api::{self, Api},
+    api::{self, Api, events::Connection},
     kv::{Kv, machine::Store},
     settings::Settings,
+    trace,
 };
 
 /// Starts the Raft node: its log in its folder, its peers over HTTP, its actors on a thread of their own.
@@ -19,6 +20,10 @@ pub async fn start(settings: &Settings) -> Result<Node<Store>, StartError> {
     let options = Options::default().with_segment_bytes(settings.segment_bytes);
     let builder = Node::builder(node_id, Store::new(Kv::default())).members(settings.members.clone());
     let builder = if settings.join { builder.join() } else { builder };
+    let builder = match &settings.trace {
+        Some(file) => builder.observer(trace::to_file(file)?),
+        None => builder,
+    };
     builder
         .storage(FileLog::open_with(settings.data.join("raft"), identity, options)?)
         .snapshots(FileSnapshots::open(settings.data.join("snapshots"), identity)?)
@@ -52,6 +57,7 @@ pub fn servers(settings: &Settings, node: &Node<Store>, endpoint: &Endpoint) -> 
         let app = if peers_apart { app } else { app.configure(peers.routes()) };
         app.configure(api::routes(api.clone(), body_bytes_max))
     });
+    let clients = clients.on_connect(Connection::remember);
     let clients = clients.workers(settings.http_workers).tcp_nodelay(true).backlog(4096);
     let mut servers = vec![clients.disable_signals().shutdown_timeout(2).bind(&settings.address)?.run()];
     if let Some(address) = &settings.peer_address {

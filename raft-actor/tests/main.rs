@@ -4,6 +4,7 @@ mod composition;
 mod core;
 mod encounters;
 mod endurance;
+mod events;
 mod exactly_once;
 mod exhaustive;
 mod face;
@@ -12,6 +13,7 @@ mod machines;
 mod members;
 mod mutants;
 mod network;
+mod overload;
 mod promises;
 mod reads;
 mod runtime;
@@ -21,6 +23,7 @@ mod simulation;
 mod snapshots;
 mod starving;
 mod tidy;
+mod trace;
 
 /// How many seeds a random test runs: as the environment variable `RAFT_ACTOR_SEEDS` says, or as many as are
 /// good for every day.

@@ -17,7 +17,7 @@ use raft_storage_file::{
     disk::simulated::{SimulatedDisk, Unflushed},
 };
 
-use crate::crash::block_on;
+use super::crash::block_on;
 
 const FOLDER: &str = "/snapshots";
 const IDENTITY: Identity = Identity { cluster_id: ClusterId(7), node_id: NodeId(3) };

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, SnapshotError, WriteError},
+    events::Events,
     membership::{ChangeError, MembershipChange},
     status::Status,
     types::{ClusterId, NodeId, SnapshotMeta},
@@ -34,6 +35,12 @@ pub trait Service: Send + Sync + 'static {
 
     /// What this node knows of itself and of its peers.
     async fn status(&self) -> Status;
+
+    /// What happens to this node from now on; at most `capacity` events wait. Default: nobody can tell.
+    fn events(&self, capacity: usize) -> Option<Events> {
+        let _ = capacity;
+        None
+    }
 
     /// Takes a snapshot of this node's own store. Default: there are none.
     async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotError> {

@@ -27,6 +27,8 @@ pub(crate) struct Cluster {
     processes: Vec<Option<Child>>,
     /// Flags that every node gets beside its own.
     pub(crate) flags: Vec<String>,
+    /// Whether nodes record their cores' steps.
+    pub(crate) traced: bool,
     /// The nodes from here on join, and wait to be added.
     first_members: usize,
     agent: ureq::Agent,
@@ -41,6 +43,7 @@ impl Cluster {
             ports: free_ports(nodes),
             processes: (0..nodes).map(|_| None).collect(),
             flags: Vec::new(),
+            traced: false,
             first_members: nodes,
             agent: agent(Duration::from_secs(8)),
         }
@@ -87,6 +90,11 @@ impl Cluster {
         self.folder.path().join(format!("node{node}"))
     }
 
+    /// Where a node records its core's steps.
+    pub(crate) fn trace(&self, node: usize) -> PathBuf {
+        self.folder.path().join(format!("node{node}.trace"))
+    }
+
     /// The command that runs a node.
     pub(crate) fn command(&self, node: usize) -> Command {
         let first = 1..=self.first_members;
@@ -99,6 +107,9 @@ impl Cluster {
             command.arg("--join");
         } else {
             command.args(["--members", &members.join(",")]);
+        }
+        if self.traced {
+            command.arg("--trace").arg(self.trace(node));
         }
         command.arg("--data").arg(self.data(node)).args(&self.flags).stdin(Stdio::piped());
         command
@@ -126,11 +137,20 @@ impl Cluster {
         }
     }
 
+    /// Has a node stand still, as if its machine had been frozen, until `thaw`.
+    pub(crate) fn freeze(&self, node: usize) {
+        send_signal(self.processes[node - 1].as_ref().expect("it runs"), "STOP");
+    }
+
+    /// Has a frozen node go on.
+    pub(crate) fn thaw(&self, node: usize) {
+        send_signal(self.processes[node - 1].as_ref().expect("it runs"), "CONT");
+    }
+
     /// Sends a signal by name, and waits for the end.
     pub(crate) fn signal(&mut self, node: usize, signal: &str) -> ExitStatus {
         let process = self.processes[node - 1].take().expect("it runs");
-        let sent = Command::new("kill").args([&format!("-{signal}"), &process.id().to_string()]).status();
-        assert!(sent.expect("kill is there").success());
+        send_signal(&process, signal);
         wait_for_exit(process, Duration::from_secs(20))
     }
 
@@ -212,6 +232,11 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+fn send_signal(process: &Child, signal: &str) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &process.id().to_string()]).status();
+    assert!(sent.expect("kill is there").success());
 }
 
 /// Waits for a process; kills it where it takes too long.

@@ -10,3 +10,4 @@ pub mod network;
 pub mod script;
 pub mod search;
 pub mod suite;
+pub mod trace_hash;

@@ -1,8 +1,5 @@
-//! The short notation of traces, read and written. What a trace shows of a message, a script may say.
-//!
-//! `n1@4 → n5 AppendEntries prev=3@2 [4@4 5@4:x=1] commit=3`: node 1 speaks in term 4. An entry is
-//! `index@term`, with the text of its command, or its members, after a colon. Members are `1,2,3` for voters,
-//! `1,2,4/1,2,3` while a joint configuration leaves the second half, and `1,2,3+4` with a learner.
+//! Reads the short notation of [`crate::notation`]: what a trace shows of a message, a script may say. Of an
+//! InstallSnapshot it must say more: `id=9 last=3@1 members=1,2,3 since=0@0 size=8 offset=4 data=c,d,`.
 
 use bytes::Bytes;
 
@@ -15,87 +12,6 @@ use crate::{
     testkit::cores::Mail,
     types::{Entry, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
 };
-
-pub(super) fn show_entry(entry: &Entry) -> String {
-    match &entry.payload {
-        Payload::Command(command) => format!("{}:{}", entry.id, String::from_utf8_lossy(command)),
-        Payload::Membership(membership) => format!("{}:members({})", entry.id, show_members(membership)),
-        _ => entry.id.to_string(),
-    }
-}
-
-pub(super) fn show_entries(entries: &[Entry]) -> String {
-    format!("[{}]", entries.iter().map(show_entry).collect::<Vec<_>>().join(" "))
-}
-
-pub(super) fn show_members(membership: &Membership) -> String {
-    let list = |nodes: &std::collections::BTreeSet<NodeId>| {
-        nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(",")
-    };
-    let mut shown = list(membership.voters());
-    if membership.is_joint() {
-        shown = format!("{shown}/{}", list(membership.outgoing()));
-    }
-    if !membership.learners().is_empty() {
-        shown = format!("{shown}+{}", list(membership.learners()));
-    }
-    shown
-}
-
-fn granted(is_granted: bool) -> &'static str {
-    if is_granted { "granted" } else { "denied" }
-}
-
-pub(super) fn show_mail(from: NodeId, to: NodeId, message: &Message) -> String {
-    let said = match message {
-        Message::RequestVote(request) => {
-            let name = if request.pre_vote { "PreVote" } else { "RequestVote" };
-            let transfer = if request.leadership_transfer { " transfer" } else { "" };
-            format!("{name} last={}{transfer}", request.last_log_id)
-        }
-        Message::RequestVoteReply(reply) => {
-            let name = if reply.pre_vote { "PreVoteReply" } else { "RequestVoteReply" };
-            format!("{name} {}", granted(reply.vote_granted))
-        }
-        Message::AppendEntries(append) => {
-            let entries = show_entries(&append.entries);
-            let (prev, commit) = (append.prev_log_id, append.leader_commit);
-            format!("AppendEntries prev={prev} {entries} commit={commit}{}", show_round(append.round))
-        }
-        Message::AppendEntriesReply(reply) => {
-            let outcome = match reply.outcome {
-                AppendOutcome::Matched { match_index } => format!("match={match_index}"),
-                AppendOutcome::Conflict { rejected, hint } => format!("conflict={rejected} hint={hint}"),
-                AppendOutcome::StaleTerm => "stale".to_owned(),
-            };
-            format!("AppendEntriesReply {outcome}{}", show_round(reply.round))
-        }
-        Message::TimeoutNow(_) => "TimeoutNow".to_owned(),
-        Message::ReadIndex(request) => format!("ReadIndex read={}", request.id.0),
-        Message::ReadIndexReply(reply) => match reply.read_index {
-            Some(index) => format!("ReadIndexReply read={} index={index}", reply.id.0),
-            None => format!("ReadIndexReply read={} none", reply.id.0),
-        },
-        Message::InstallSnapshot(request) => {
-            let SnapshotMeta { id, last, membership, membership_log_id, size_bytes } = &request.snapshot;
-            let members = show_members(membership);
-            let data = String::from_utf8_lossy(&request.data);
-            let part = format!("size={size_bytes} offset={} data={data}", request.offset);
-            format!("InstallSnapshot id={id} last={last} members={members} since={membership_log_id} {part}")
-        }
-        Message::InstallSnapshotReply(reply) => {
-            let installed = if reply.installed { " installed" } else { "" };
-            format!("InstallSnapshotReply id={} next={}{installed}", reply.snapshot_id, reply.next_offset)
-        }
-        other => format!("{other:?}"),
-    };
-    let term = message.term().unwrap_or_default();
-    format!("n{from}@{term} → n{to} {said}")
-}
-
-fn show_round(round: u64) -> String {
-    if round == 0 { String::new() } else { format!(" round={round}") }
-}
 
 /// Why a text is not what it should be.
 pub(super) type Wrong = String;

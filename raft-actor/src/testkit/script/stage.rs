@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{
-    notation::{Wrong, read_change, read_mail, read_node, read_number, show_mail},
+    notation::{Wrong, read_change, read_mail, read_node, read_number},
     prepare::{self, Settings},
     trace::{is_loud, show_event, show_log, show_machine, show_status},
 };
@@ -13,6 +13,7 @@ use crate::{
     core::Input,
     membership::Membership,
     message::ReadId,
+    notation::show_mail,
     testkit::{cores::Cores, invariants::Violation},
     types::NodeId,
 };

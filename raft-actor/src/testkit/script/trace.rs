@@ -1,37 +1,13 @@
 //! What a trace shows of each event, and of a node at rest.
 
-use super::notation::{show_entries, show_mail, show_members};
 use crate::{
-    core::{Effect, LogReader},
+    core::Effect,
     membership::Membership,
-    message::ReadId,
+    notation::{show_effect, show_entries, show_mail, show_members},
     status::PeerState,
     testkit::cores::{CoreNode, Event, SnapshotWork},
-    types::{Entry, LogId, LogIndex, LogWrite, NodeId, SnapshotMeta, Time},
+    types::{Entry, LogId, LogIndex, NodeId, SnapshotMeta, Time},
 };
-
-fn show_leader(leader: Option<NodeId>) -> String {
-    leader.map_or("no leader".to_owned(), |leader| format!("leader n{leader}"))
-}
-
-fn show_write(write: &LogWrite) -> String {
-    let mut shown = format!("writes #{}", write.sequence);
-    if let Some(held) = write.hard_state {
-        shown += &format!(" term={}", held.term);
-        shown += &held.voted_for.map_or(String::new(), |node| format!(" vote=n{node}"));
-    }
-    if let Some(from) = write.truncate_from {
-        shown += &format!(" truncate={from}");
-    }
-    if !write.entries.is_empty() {
-        shown += &format!(" {}", show_entries(&write.entries));
-    }
-    shown
-}
-
-fn show_reads(ids: &[ReadId]) -> String {
-    ids.iter().map(|read| read.0.to_string()).collect::<Vec<_>>().join(",")
-}
 
 /// Whether a quiet trace shows it: what nodes become, and what clients are told.
 pub(super) fn is_loud(event: &Event) -> bool {
@@ -55,7 +31,13 @@ pub(super) fn is_loud(event: &Event) -> bool {
     )
 }
 
-/// One line; none for what the notation has no word for.
+/// Whether scripts show it at all.
+fn is_shown(effect: &Effect) -> bool {
+    use Effect::{PeersChanged, RetainSnapshots, StoreSnapshotChunk};
+    !matches!(effect, PeersChanged { .. } | RetainSnapshots { .. } | StoreSnapshotChunk { .. })
+}
+
+/// One line; none for what scripts do not show.
 pub(super) fn show_event(node: NodeId, event: &Event) -> Option<String> {
     let shown = match event {
         Event::Flushed(sequence) => format!("flushed #{sequence}"),
@@ -68,49 +50,10 @@ pub(super) fn show_event(node: NodeId, event: &Event) -> Option<String> {
             format!("has {}", show_snapshot(snapshot))
         }
         Event::Restored(snapshot) => format!("is restored to {}", show_snapshot(snapshot)),
-        Event::Did(effect) => match effect {
-            Effect::Send { to, message } => return Some(show_mail(node, *to, message)),
-            Effect::Write(write) => show_write(write),
-            Effect::ReadLog { reader: LogReader::Peer { peer, .. }, first, last, .. } => {
-                format!("reads back {first}..{last} for n{peer}")
-            }
-            Effect::ReadLog { first, last, .. } => format!("reads back {first}..{last} to apply"),
-            Effect::Apply(entries) => format!("applies {}", show_entries(entries)),
-            Effect::Proposed { first, count } => format!("accepts {count} from {first}"),
-            Effect::ProposalRefused { leader, count } => format!("refuses {count}, {}", show_leader(*leader)),
-            Effect::ReadReady { ids, read_index } => {
-                format!("read {} is ready at {read_index}", show_reads(ids))
-            }
-            Effect::ReadFailed { ids, leader } => {
-                format!("read {} failed, {}", show_reads(ids), show_leader(*leader))
-            }
-            Effect::RoleChanged { role, term, leader } => {
-                let of = leader.filter(|leader| *leader != node);
-                format!(
-                    "becomes {role}@{term}{}",
-                    of.map_or(String::new(), |leader| format!(" of n{leader}"))
-                )
-            }
-            Effect::TakeSnapshot => "takes a snapshot".to_owned(),
-            Effect::SnapshotRefused => "refuses a snapshot".to_owned(),
-            Effect::Purge { through } => format!("purges {through}"),
-            Effect::SendSnapshot { to, term, snapshot, offset, bytes_max: 0 } => {
-                return Some(format!("n{node}@{term} asks n{to} of snapshot {} from {offset}", snapshot.id));
-            }
-            Effect::SendSnapshot { to, term, snapshot, offset, bytes_max } => {
-                let snapshot = snapshot.id;
-                let sent = format!("sends n{to} {bytes_max} bytes from {offset} of snapshot {snapshot}");
-                return Some(format!("n{node}@{term} {sent}"));
-            }
-            Effect::FinishSnapshot { snapshot } => format!("finishes snapshot {}", snapshot.id),
-            Effect::RestoreSnapshot { snapshot } => format!("restores snapshot {}", snapshot.id),
-            Effect::MembershipChanged { id, log_id } => format!("change {id} is made by {log_id}"),
-            Effect::MembershipRefused { id, reason } => format!("change {id} is refused: {reason}"),
-            Effect::TransferEnded { succeeded: true } => "transfer succeeded".to_owned(),
-            Effect::TransferEnded { succeeded: false } => "transfer failed".to_owned(),
-            #[allow(unreachable_patterns, reason = "there will be effects without a notation")]
-            _ => return None,
-        },
+        Event::Did(Effect::Send { to, message }) => return Some(show_mail(node, *to, message)),
+        Event::Did(effect) => {
+            return is_shown(effect).then(|| format!("n{node} {}", show_effect(node, effect)));
+        }
     };
     Some(format!("n{node} {shown}"))
 }
@@ -162,7 +105,7 @@ pub(super) fn show_status(id: NodeId, node: &CoreNode, base: &Membership, now: T
         let state = match status.state {
             PeerState::Probe => "probe",
             PeerState::Replicate => "replicate",
-            PeerState::Snapshot { .. } => "snapshot",
+            PeerState::Snapshot => "snapshot",
             #[allow(unreachable_patterns, reason = "the states will grow")]
             _ => "other",
         };
