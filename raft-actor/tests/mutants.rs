@@ -28,13 +28,11 @@ pub(crate) fn killers() -> Vec<Killer> {
         promises::a_follower_serves_a_read_only_when_its_state_machine_has_got_there,
     ]);
     killers.extend([
-        Killer::seeded("random schedules", 300, |seed| drop(schedule::run_one(seed, 700, 0))),
-        Killer::seeded("random schedules with other members", 150, |seed| {
-            drop(schedule::run_one(seed, 2000, 2));
-        }),
-        Killer::seeded("whole nodes, everything at once", 40, |seed| drop(endurance::endure(seed))),
-        Killer::seeded("whole nodes, snapshots", 25, |seed| drop(snapshots::compact(seed))),
-        Killer::seeded("whole nodes, other members", 20, |seed| drop(simulation::simulate(seed, 5))),
+        Killer::seeded("random schedules", 300, |seed| schedule::run_one(seed, 700, 0)),
+        Killer::seeded("random schedules with other members", 150, |seed| schedule::run_one(seed, 2000, 2)),
+        Killer::seeded("whole nodes, everything at once", 40, endurance::endure),
+        Killer::seeded("whole nodes, snapshots", 25, snapshots::compact),
+        Killer::seeded("whole nodes, other members", 20, |seed| simulation::simulate(seed, 5)),
     ]);
     killers
 }

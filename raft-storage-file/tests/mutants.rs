@@ -18,9 +18,7 @@ pub(crate) fn killers() -> Vec<Killer> {
         crash::after_a_failed_flush_nothing_is_acknowledged_any_more,
         snapshots::damage_anywhere_is_found_and_told_with_file_and_place,
     ]);
-    killers.push(Killer::seeded("power cuts, after so many calls", 130, |call| {
-        drop(crash::cut_the_power_after(call));
-    }));
+    killers.push(Killer::seeded("power cuts, after so many calls", 130, crash::cut_the_power_after));
     killers.extend(fixed![damage::no_damage_to_a_closed_store_is_a_silent_loss,]);
     killers
 }

@@ -16,9 +16,12 @@ pub struct Killer {
 }
 
 impl Killer {
-    /// A test that is another one for each of so many seeds, from 1 on.
-    pub fn seeded(name: &'static str, seeds: u64, work: impl Fn(u64) + 'static) -> Killer {
-        Killer { name, seeds, work: Box::new(work) }
+    /// A test that is another one for each of so many seeds, from 1 on. What it gives back does not matter.
+    pub fn seeded<T>(name: &'static str, seeds: u64, work: impl Fn(u64) -> T + 'static) -> Killer {
+        let work = Box::new(move |seed| {
+            work(seed);
+        });
+        Killer { name, seeds, work }
     }
 
     /// A test that is always the same.
