@@ -1,5 +1,5 @@
-//! Holds the table of mutants to the code: each has its row, and what is said to have killed it is a test that
-//! hunts it.
+//! Holds the table of mutants to the code: each has its row, and what is said to have killed it is a test
+//! that hunts it.
 
 use raft_actor::mutants::Mutant;
 

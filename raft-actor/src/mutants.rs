@@ -2,8 +2,8 @@
 //! name: if no test notices, the tests have a hole.
 //!
 //! Each stands in the code as one condition, [`is_on`], at the branch of the rule that it breaks. Without the
-//! feature `mutants` that is the constant `false`, and nothing of it is left. With it, [`with`] turns one on for
-//! as long as a closure runs, on this thread and on those that it starts through [`inherited`].
+//! feature `mutants` that is the constant `false`, and nothing of it is left. With it, [`with`] turns one on
+//! for as long as a closure runs, on this thread and on those that it starts through [`inherited`].
 //!
 //! The numbers are those of the table in the book, on the page "How we test".
 
@@ -38,8 +38,8 @@ mutants! {
     /// 4. A candidate that steps down within its term forgets that it has voted (redpanda#19, akka-raft#56,
     /// CCF#5891, camunda#5356, nebula#2405).
     ForgetsItsVoteWhenItStepsDown,
-    /// 5. A vote that was given in an earlier term counts in this one (xraft#27, little-raft#44, akka-raft#50).
-    /// One that comes twice cannot count twice here: the tally is by node.
+    /// 5. A vote that was given in an earlier term counts in this one (xraft#27, little-raft#44,
+    ///    akka-raft#50). One that comes twice cannot count twice here: the tally is by node.
     CountsVotesOfEarlierTerms,
     /// 6. Whatever a voter answers counts as its vote (openraft#1220, databend#16175).
     TakesAnyReplyForAVote,
@@ -60,9 +60,9 @@ mutants! {
     /// 12. Entries are acknowledged before the acknowledging node has flushed them (tikv#994,
     /// yugabyte-db#32875, nats-server#7564, etcd#14370).
     AcksBeforeTheFlush,
-    /// 13. A node goes on after its log could not be written (canonical/raft#320). The bug was to use index and
-    /// term of the failed write again for other entries, which our core cannot; the nearest is a node that
-    /// forgets the failed write and lives on.
+    /// 13. A node goes on after its log could not be written (canonical/raft#320). The bug was to use index
+    ///     and term of the failed write again for other entries, which our core cannot; the nearest is a node
+    ///     that forgets the failed write and lives on.
     GoesOnAfterAFailedWrite,
     /// 14. A flush that fails is taken for one that succeeded (cockroach#37102, raft-engine#131, rostam#94).
     SwallowsFlushErrors,
@@ -71,11 +71,11 @@ mutants! {
     /// 16. Whatever cannot be read at the log's end passes for a torn write, and is cut (FAST'18,
     /// pebble#453, proton#1229).
     TakesDamageForATornTail,
-    /// 17. A snapshot of the leader's replaces a log that is ahead of it (camunda#6092, etcd#1763, NuRaft#407,
-    /// hashicorp/raft#248).
+    /// 17. A snapshot of the leader's replaces a log that is ahead of it (camunda#6092, etcd#1763,
+    ///     NuRaft#407, hashicorp/raft#248).
     InstallsSnapshotsOverNewerLogs,
-    /// 18. A restore adds to what is there, and does not replace it (jgroups-raft#301). The application's state
-    /// is the application's; the part of it that is ours are the sessions.
+    /// 18. A restore adds to what is there, and does not replace it (jgroups-raft#301). The application's
+    ///     state is the application's; the part of it that is ours are the sessions.
     RestoresSessionsOnTopOfOthers,
     /// 19. The applied index that is stored is not that of the stored state (etcd#13766, etcd#14685).
     StoresAnAppliedIndexThatLags,

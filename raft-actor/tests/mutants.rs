@@ -1,7 +1,8 @@
-//! Do the tests bite? Each bug of `raft_actor::mutants` is put back, and the tests of this folder must find it.
+//! Do the tests bite? Each bug of `raft_actor::mutants` is put back, and the tests of this folder must find
+//! it.
 //!
-//! Here with few seeds. `cargo run --release -p example-app --example mutants` hunts them with more, and prints
-//! what has killed which.
+//! Here with few seeds. `cargo run --release -p example-app --example mutants` hunts them with more, and
+//! prints what has killed which.
 
 use raft_actor::testkit::hunt::Killer;
 

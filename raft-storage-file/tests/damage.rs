@@ -114,8 +114,8 @@ fn matrix(disk: &SimulatedDisk, model: &Model) -> Counts {
     counts
 }
 
-#[cfg_attr(test, test)]
-pub(crate) fn no_damage_to_a_closed_store_is_a_silent_loss() {
+#[test]
+fn no_damage_to_a_closed_store_is_a_silent_loss() {
     let (disk, model) = store(true);
     let counts = matrix(&disk, &model);
     println!("damage: {} exact, {} refused, {} lost", counts.exact, counts.refused, counts.lost.len());
@@ -307,8 +307,8 @@ fn spares_that_a_crash_has_left_are_removed() {
     assert!(!disk.paths().contains(&spare));
 }
 
-#[test]
-fn a_bit_turned_in_the_last_frame_is_refused_even_before_the_mark() {
+#[cfg_attr(test, test)]
+pub(crate) fn a_bit_turned_in_the_last_frame_is_refused_even_before_the_mark() {
     let (disk, _) = store(false);
     let last = segments(&disk).pop().unwrap();
     let bytes = disk.bytes(&last).unwrap();

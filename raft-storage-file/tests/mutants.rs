@@ -17,9 +17,9 @@ pub(crate) fn killers() -> Vec<Killer> {
     let mut killers = Vec::from(fixed![
         crash::after_a_failed_flush_nothing_is_acknowledged_any_more,
         snapshots::damage_anywhere_is_found_and_told_with_file_and_place,
+        damage::a_bit_turned_in_the_last_frame_is_refused_even_before_the_mark,
     ]);
     killers.push(Killer::seeded("power cuts, after so many calls", 130, crash::cut_the_power_after));
-    killers.extend(fixed![damage::no_damage_to_a_closed_store_is_a_silent_loss,]);
     killers
 }
 
