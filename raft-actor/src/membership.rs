@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{LogIndex, NodeId};
+use crate::{
+    mutants::{Mutant, is_on},
+    types::{LogIndex, NodeId},
+};
 
 /// The members of a cluster: who votes, who only learns, and where each can be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -424,7 +427,9 @@ impl Membership {
     pub fn quorum_index(&self, reached: impl Fn(NodeId) -> LogIndex) -> LogIndex {
         let of_half = |half: &BTreeSet<NodeId>| {
             let mut indexes: Vec<LogIndex> = half.iter().map(|node| reached(*node)).collect();
-            indexes.sort_unstable();
+            if !is_on(Mutant::PicksTheQuorumFromAnUnsortedList) {
+                indexes.sort_unstable();
+            }
             // With n sorted values, the one at (n - 1) / 2 and all above it are a majority.
             indexes.get(half.len().saturating_sub(1) / 2).copied().unwrap_or_default()
         };

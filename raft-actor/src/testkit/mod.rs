@@ -2,6 +2,8 @@
 
 pub mod cluster;
 pub mod cores;
+#[cfg(feature = "mutants")]
+pub mod hunt;
 pub mod invariants;
 pub mod linearizability;
 pub mod memory;

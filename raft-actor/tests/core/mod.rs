@@ -14,5 +14,5 @@ mod one;
 mod properties;
 mod reading;
 mod replicating;
-mod schedule;
+pub(crate) mod schedule;
 mod snapshots;
