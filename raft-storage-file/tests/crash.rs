@@ -229,7 +229,7 @@ fn nothing_acknowledged_is_lost_wherever_the_power_is_cut() {
     let whole = SimulatedDisk::new();
     run(&whole, &workload());
     let calls = whole.calls().total();
-    let images: u64 = (0..=calls).map(cut_the_power_after).sum();
+    let images = (0..=calls).map(cut_the_power_after).sum::<u64>() as usize;
     tell(&format!("power cut after each of {calls} calls, in 12 states"), images, images, 0, 0);
     assert!(calls > 100 && images > 1200, "the workload has become too small to prove anything");
 }
