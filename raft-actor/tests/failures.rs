@@ -18,11 +18,13 @@ use raft_actor::{
     membership::Membership,
     message::{AppendEntries, Envelope, ForwardWrites, Message, RequestVote},
     node::Node,
-    runtime::{Runtime, SharedRuntime, sim::SimRuntime},
+    runtime::{Runtime, SharedRuntime, sim::SimRuntime, timeout},
     state_machine::{StateMachine, StateMachineError},
     storage::{LogStorage, StorageError},
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
-    types::{Entries, Entry, GroupId, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Role, Term},
+    types::{
+        Entries, Entry, GroupId, LogId, LogIndex, LogState, LogWrite, NodeId, Origin, Payload, Role, Term,
+    },
 };
 
 /// Does as it is told, even if told to fail.
@@ -105,15 +107,16 @@ fn simulate<F: Future<Output = ()>>(test: impl FnOnce(SharedRuntime) -> F) {
     simulator.run_until(test(runtime));
 }
 
-#[test]
-fn a_storage_error_stops_the_node_and_its_status_says_why() {
+#[cfg_attr(test, test)]
+pub(crate) fn a_storage_error_stops_the_node_and_its_status_says_why() {
     simulate(|runtime| async move {
         let broken = Arc::new(AtomicBool::new(false));
         let node = alone(&runtime, &broken).await;
         assert_eq!(node.write(1).await, Ok(1));
         broken.store(true, Ordering::Relaxed);
         assert_eq!(node.write(2).await, Err(WriteError::Unknown), "it may be on the disk or not");
-        let reason = node.stopped().await.expect("a reason");
+        let end = timeout(&runtime, Duration::from_secs(10), node.stopped()).await;
+        let reason = end.expect("the node stops").expect("a reason");
         assert!(reason.contains("cannot write segment 1"), "{reason}");
         assert_eq!(node.status().await.failure, Some(reason));
         broken.store(false, Ordering::Relaxed);
@@ -161,7 +164,13 @@ fn what_a_peer_carries_here_and_nobody_can_decode_is_refused_and_stops_nobody() 
 }
 
 fn deliver(node: &Node<Fragile>, from: NodeId, message: Message) {
-    node.inbox().deliver(vec![Envelope { group: GroupId(0), from, to: node.id(), message }]);
+    node.inbox().deliver(vec![Envelope {
+        group: GroupId(0),
+        from,
+        to: node.id(),
+        origin: Origin::default(),
+        message,
+    }]);
 }
 
 async fn three(runtime: &SharedRuntime) -> Cluster<Fragile> {
@@ -211,8 +220,15 @@ fn mail_for_another_node_or_group_is_not_taken_in() {
         });
         let from = NodeId(leader.0 % 3 + 1);
         let inbox = cluster.node(leader).inbox();
-        let wrong_node = Envelope { group: GroupId(0), from, to: NodeId(77), message: timeout.clone() };
-        let wrong_group = Envelope { group: GroupId(5), from, to: leader, message: timeout };
+        let wrong_node = Envelope {
+            group: GroupId(0),
+            from,
+            to: NodeId(77),
+            origin: Origin::default(),
+            message: timeout.clone(),
+        };
+        let wrong_group =
+            Envelope { group: GroupId(5), from, to: leader, origin: Origin::default(), message: timeout };
         inbox.deliver(vec![wrong_node, wrong_group]);
         cluster.sleep(Duration::from_millis(200)).await;
         let after = cluster.node(leader).status().await;
@@ -243,6 +259,8 @@ fn a_folder_that_knows_its_members_needs_none_given_and_keeps_its_own() {
         let node = start(vec![(NodeId(1), "here".to_owned()), (NodeId(2), "new".to_owned())]).await;
         let node = node.expect("a longer list is not believed");
         let here = Membership::new([(NodeId(1), "here".to_owned())]).expect("one member");
+        let genesis = here.genesis_of_voters();
+        let here = here.with_genesis(genesis);
         assert_eq!(node.status().await.membership, here);
         node.shutdown().await;
     });

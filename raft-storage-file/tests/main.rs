@@ -2,8 +2,15 @@
 
 mod crash;
 mod damage;
+mod faults;
 mod format;
 mod fuzz;
 mod identity;
+mod mutants;
+mod recycle;
+mod requirements;
+mod simulator;
 mod snapshots;
 mod suite;
+mod survivor;
+mod tool;

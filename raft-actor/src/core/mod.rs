@@ -49,6 +49,12 @@
 //! which the leader leaves by itself as soon as it is committed, also a leader that did not begin it. What is
 //! in the log is in force, committed or not. A leader that is removed leads until that is committed.
 //!
+//! # Whom to believe
+//!
+//! A node is its id and its log's incarnation. The leader records the incarnation of every member in the
+//! membership; what a peer says that comes with another is dropped, and so is what comes from a cluster with
+//! another genesis ([`Raft::disbelief`]).
+//!
 //! # What is refused
 //!
 //! A term more than [`TERM_JUMP_MAX`] above the node's own, or `u64::MAX`, comes from a broken node: its
@@ -98,6 +104,7 @@ mod effect;
 mod election;
 mod finish;
 mod follow;
+mod identity;
 mod log;
 mod progress;
 mod random;
@@ -115,12 +122,13 @@ pub use effect::{Effect, Effects, Input, LogReader};
 pub use receive::TERM_JUMP_MAX;
 
 use self::{
-    commit::Applying, election::Tally, finish::Output, follow::Following, log::Log, random::Random,
-    reconfigure::Reconfiguration, replication::Leadership,
+    commit::Applying, election::Tally, finish::Output, follow::Following, identity::Identities, log::Log,
+    random::Random, reconfigure::Reconfiguration, replication::Leadership,
 };
 use crate::{
     config::Config,
     membership::Membership,
+    mutants::{Mutant, is_on},
     types::{HardState, LogIndex, LogState, NodeId, Role, Term, Time},
 };
 
@@ -153,6 +161,7 @@ pub struct Raft {
     following: Following,
     snapshots: snapshot::Snapshots,
     reconfiguration: Reconfiguration,
+    identities: Identities,
     /// The latest read index, and when it was asked for.
     fresh: Option<(Time, LogIndex)>,
     output: Output,
@@ -175,6 +184,7 @@ impl Raft {
     pub fn new(id: NodeId, config: &Config, seed: u64, now: Time, state: LogState, base: Membership) -> Raft {
         let purged = state.purged.index;
         let hard_state = state.hard_state;
+        let identities = Identities::new(state.incarnation);
         let mut raft = Raft {
             id,
             config: config.clone(),
@@ -197,6 +207,7 @@ impl Raft {
             following: Following::default(),
             snapshots: snapshot::Snapshots::default(),
             reconfiguration: Reconfiguration::default(),
+            identities,
             fresh: None,
             output: Output::new((Role::Follower, hard_state.term, None)),
         };
@@ -236,6 +247,7 @@ impl Raft {
         match input {
             Input::Tick => {}
             Input::Receive { from, message } => self.receive(from, message),
+            Input::Identified { peer, origin } => self.identified(peer, origin),
             Input::Propose { commands } => self.propose(commands),
             Input::Read { id } => self.read(id),
             Input::LeaseRead { id } => self.read_by_lease(id),
@@ -301,7 +313,8 @@ impl Raft {
 
     /// Whether term and vote are on the disk. Until they are, nothing may be said that relies on them.
     fn hard_state_is_flushed(&self) -> bool {
-        !self.hard_state_changed && self.log.flushed_sequence() >= self.hard_state_sequence
+        let is_flushed = self.log.flushed_sequence() >= self.hard_state_sequence;
+        (!self.hard_state_changed && is_flushed) || is_on(Mutant::SpeaksBeforeItsVoteIsFlushed)
     }
 
     fn set_hard_state(&mut self, term: Term, voted_for: Option<NodeId>) {

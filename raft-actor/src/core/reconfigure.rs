@@ -16,6 +16,7 @@ use std::{collections::BTreeMap, mem};
 use super::{Effect, Raft, State, progress::Progress};
 use crate::{
     membership::{ChangeError, Membership, MembershipChange},
+    mutants::{Mutant, is_on},
     types::{LogId, LogIndex, NodeId, Payload, Time},
 };
 
@@ -70,7 +71,7 @@ impl Raft {
             // Also where an earlier try has made it, and its answer was lost.
             return self.output.endings.push(Effect::MembershipChanged { id, log_id });
         }
-        let is_joint = target.voters() != now.voters();
+        let is_joint = target.voters() != now.voters() && !is_on(Mutant::ChangesMembersAtOnce);
         // Raft §6: where the voters change, both halves decide until the joint step is committed.
         let next = if is_joint { target.joint_with(now) } else { target };
         let entry = self.append_membership(next);
@@ -88,13 +89,14 @@ impl Raft {
         if let Some(transfer) = &leadership.transfer {
             return Err(ChangeError::NotLeader { leader: Some(transfer.to) });
         }
-        if self.commit_index < leadership.term_start {
+        if self.commit_index < leadership.term_start && !is_on(Mutant::ChangesMembersAtOnce) {
             // Ongaro 2015, on single-server changes: an earlier leader's change, which this one does not
             // have, could otherwise be committed beside its own by a quorum that shares nobody with its.
             return Err(ChangeError::NotReady);
         }
         let (id, membership) = self.log.membership();
-        if membership.is_joint() || id.index > self.commit_index {
+        let is_settled = id.index <= self.commit_index || self.only_records();
+        if membership.is_joint() || !is_settled {
             // Raft §6: one change at a time.
             return Err(ChangeError::UnderWay);
         }
@@ -104,7 +106,11 @@ impl Raft {
     /// The members after the change, if they could work.
     fn target(&self, change: &MembershipChange) -> Result<Membership, ChangeError> {
         let now = self.membership();
-        let target = now.changed_by(change)?;
+        let mut target = now.changed_by(change)?;
+        if target.voters() != now.voters() {
+            // Whoever gets a vote was heard, so it is known by which log.
+            target = self.with_heard_incarnations(target);
+        }
         for node in target.voters().difference(now.voters()) {
             // thesis §4.2.1: a server that is far behind would hold up commits as a voter.
             self.may_vote(*node)?;
@@ -137,7 +143,7 @@ impl Raft {
         node == self.id || heard.is_some_and(|heard| self.now.since(heard) < self.config.election_timeout_max)
     }
 
-    fn append_membership(&mut self, membership: Membership) -> LogId {
+    pub(super) fn append_membership(&mut self, membership: Membership) -> LogId {
         self.append_own(Payload::Membership(membership));
         self.follow_membership();
         self.log.last()
@@ -201,6 +207,7 @@ impl Raft {
                 // One that left and is back may have lost its disk: what it had before counts for nothing.
                 leadership.peers.retain(|node, _| before.contains(*node) || !membership.contains(*node));
             }
+            self.identities.forget_newcomers(&before, membership);
             for (node, address) in before.addresses() {
                 let departing = Departing { address: address.clone(), until: None };
                 reconfiguration.departing.insert(*node, departing);

@@ -78,6 +78,16 @@ impl Raft {
         self.log.membership().0
     }
 
+    /// A leader's peers, and up to where each one's log is known to be the same; none on everyone else.
+    pub fn match_indexes(&self) -> impl Iterator<Item = (NodeId, LogIndex)> {
+        let leadership = match &self.state {
+            State::Leader(leadership) => Some(leadership),
+            _ => None,
+        };
+        let peers = leadership.into_iter().flat_map(|leadership| &leadership.peers);
+        peers.map(|(peer, progress)| (*peer, progress.match_index()))
+    }
+
     /// The peers that a leader has not heard for the shortest election timeout.
     pub fn silent_peers(&self, now: Time) -> Vec<NodeId> {
         let State::Leader(leadership) = &self.state else { return Vec::new() };
@@ -87,7 +97,8 @@ impl Raft {
         silent.map(|(node, _)| *node).collect()
     }
 
-    /// Everything there is to see at `now`. `failure` is left empty: the core cannot fail.
+    /// Everything there is to see at `now`. `failure` is left empty, as the core cannot fail, and so is
+    /// `refusal`, of which it is not told.
     pub fn status(&self, now: Time) -> Status {
         let last = self.log.last();
         let leadership = match &self.state {
@@ -113,6 +124,7 @@ impl Raft {
             peers: peers.map(|(peer, progress)| (*peer, progress.status(last.index, now))).collect(),
             transfer: leadership.and_then(|leadership| leadership.transfer.as_ref()).map(|it| it.to),
             election_in: leadership.is_none().then(|| self.election_deadline.since(now)),
+            refusal: None,
             failure: None,
         }
     }

@@ -13,7 +13,23 @@ pub(super) async fn recover<S: StateMachine>(
     snapshots: Option<&dyn SnapshotStorage>,
     state_machine: &mut S,
 ) -> Result<(LogState, Option<SnapshotMeta>), StartError> {
-    let mut state = log.recover().await?;
+    let (mut state, newest) = look(log, snapshots).await?;
+    if let Some(snapshot) = &newest {
+        follow(log, &mut state, snapshot).await?;
+        if let Some(snapshots) = snapshots {
+            let mut reader = snapshots.open(snapshot.id).await?;
+            state_machine.restore(&mut *reader).map_err(StartError::Restore)?;
+        }
+    }
+    Ok((state, newest))
+}
+
+/// What is there, if it can be trusted. Changes nothing.
+pub(super) async fn look(
+    log: &mut dyn LogStorage,
+    snapshots: Option<&dyn SnapshotStorage>,
+) -> Result<(LogState, Option<SnapshotMeta>), StorageError> {
+    let state = log.recover().await?;
     refuse_a_forgotten_vote(&state)?;
     let newest = match snapshots {
         Some(snapshots) => snapshots.recover().await?,
@@ -43,17 +59,11 @@ pub(super) async fn recover<S: StateMachine>(
             state.purged, snapshot.last
         ));
     }
-    follow(log, &mut state, &snapshot).await?;
-    refuse_a_forgotten_vote(&state)?;
-    if let Some(snapshots) = snapshots {
-        let mut reader = snapshots.open(snapshot.id).await?;
-        state_machine.restore(&mut *reader).map_err(StartError::Restore)?;
-    }
     Ok((state, Some(snapshot)))
 }
 
 /// A crash may have come between a snapshot of the leader's and the log that it replaces (Raft Figure 13, 7).
-async fn follow(
+pub(super) async fn follow(
     log: &mut dyn LogStorage,
     state: &mut LogState,
     snapshot: &SnapshotMeta,
@@ -78,7 +88,7 @@ async fn follow(
     state.terms.clear();
     state.memberships.clear();
     state.tail = Entries::empty();
-    Ok(())
+    refuse_a_forgotten_vote(state)
 }
 
 /// A term is on the disk before its first entry is. Where it is older, it is not the one that was there, and
@@ -94,6 +104,6 @@ fn refuse_a_forgotten_vote(state: &LogState) -> Result<(), StorageError> {
     )))
 }
 
-fn refuse<T>(sentence: String) -> Result<T, StartError> {
-    Err(StartError::Storage(StorageError::Refused(sentence)))
+fn refuse<T>(sentence: String) -> Result<T, StorageError> {
+    Err(StorageError::Refused(sentence))
 }
