@@ -163,8 +163,9 @@ impl Service for Single {
             "membership": {
                 "voters": [1], "outgoing": [], "learners": [], "addresses": { "1": "127.0.0.1:2379" },
             },
+            "incarnations": {}, "genesis": 0, "changed": false,
             "membership_log_id": log_id, "transfer": null, "election_in": null, "failure": null,
-            "peers": {},
+            "incarnations": {}, "peers": {},
         });
         serde_json::from_value(status).expect("it is a status")
     }
