@@ -162,10 +162,10 @@ impl Service for Single {
             "last_log_id": log_id, "flushed_index": 12, "commit_index": 12, "applied_index": 11,
             "membership": {
                 "voters": [1], "outgoing": [], "learners": [], "addresses": { "1": "127.0.0.1:2379" },
+                "incarnations": {}, "genesis": 0, "changed": false,
             },
-            "incarnations": {}, "genesis": 0, "changed": false,
             "membership_log_id": log_id, "transfer": null, "election_in": null, "failure": null,
-            "incarnations": {}, "peers": {},
+            "peers": {},
         });
         serde_json::from_value(status).expect("it is a status")
     }
