@@ -30,7 +30,7 @@ use crate::{
         mailbox::{Addr, SendError},
         permits::{Permit, Permits},
     },
-    state_machine::StateMachine,
+    state_machine::{StateMachine, Witness},
     status::Status,
     transport::Inbox,
     types::{GroupId, LogId, NodeId, SnapshotMeta},
@@ -45,6 +45,15 @@ pub use builder::NodeBuilder;
 /// A running node. Clones are handles to the same node; dropping them does not end it, [`Node::shutdown`]
 /// does.
 pub struct Node<S: StateMachine>(Arc<Shared<S>>);
+
+impl Node<Witness> {
+    /// Begins a witness: a node that votes and keeps the log of an application, and has no state machine. It
+    /// serves no reads, writes cannot be made on it, and it leads only until a full member can. By the
+    /// members it must be a witness too, or it stops and says so.
+    pub fn witness(id: NodeId) -> NodeBuilder<Witness> {
+        NodeBuilder::new(id, Witness::new()).as_witness()
+    }
+}
 
 /// What all handles of a node share.
 struct Shared<S: StateMachine> {

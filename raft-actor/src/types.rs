@@ -262,6 +262,9 @@ pub struct SnapshotMeta {
     pub membership_log_id: LogId,
     /// The bytes of the state itself.
     pub size_bytes: u64,
+    /// Made by a witness, or for one: it says where the log goes on and holds no state. A full member neither
+    /// takes nor restores it.
+    pub witness: bool,
 }
 
 /// A consistent view of a state machine, written out elsewhere while commands go on.

@@ -65,6 +65,8 @@ pub(crate) struct Applier<S: StateMachine> {
 pub(crate) struct Snapshots {
     pub(crate) storage: Arc<dyn SnapshotStorage>,
     pub(crate) snapshotter: Addr<snapshotter::Mail>,
+    /// Whether they are a witness's.
+    pub(crate) witness: bool,
 }
 
 impl<S: StateMachine> Applier<S> {
@@ -95,7 +97,8 @@ impl<S: StateMachine> Applier<S> {
         };
         let (membership_log_id, membership) = self.membership.clone();
         let last = self.applied;
-        let snapshot = SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0 };
+        let witness = snapshots.witness;
+        let snapshot = SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0, witness };
         snapshots.snapshotter.send(snapshotter::Mail::Write { snapshot, view });
     }
 

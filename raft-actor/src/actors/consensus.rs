@@ -97,6 +97,8 @@ pub(crate) struct Consensus<S: StateMachine> {
     ending: Arc<Ending>,
     acquaintances: Arc<Acquaintances>,
     observer: Option<Arc<dyn Observer>>,
+    is_witness: bool,
+    misfit: Option<String>,
     writes: Writes<S>,
     reads: Reads<S>,
     changes: Changes,
@@ -135,6 +137,8 @@ impl<S: StateMachine> Consensus<S> {
             ending,
             acquaintances,
             observer: None,
+            is_witness: false,
+            misfit: None,
             writes: Writes::new(run),
             reads: Reads::new(run),
             changes: Changes::new(run),
@@ -482,6 +486,7 @@ impl<S: StateMachine> Actor for Consensus<S> {
         if !context.is_stopping() {
             self.turn(now);
             self.shut_down(now, context);
+            self.end_if_misfit(context);
         }
         if context.is_stopping() {
             self.farewell(now);

@@ -84,6 +84,7 @@ impl Raft {
         self.settle_membership();
         self.follow_membership();
         self.confirm_reads();
+        self.relieve_witness();
         self.hand_over();
         self.compact();
         effects.append(&mut self.output.purges);

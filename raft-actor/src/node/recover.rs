@@ -12,6 +12,7 @@ pub(super) async fn recover<S: StateMachine>(
     log: &mut dyn LogStorage,
     snapshots: Option<&dyn SnapshotStorage>,
     state_machine: &mut S,
+    is_witness: bool,
 ) -> Result<(LogState, Option<SnapshotMeta>), StartError> {
     let mut state = log.recover().await?;
     refuse_a_forgotten_vote(&state)?;
@@ -29,6 +30,13 @@ pub(super) async fn recover<S: StateMachine>(
         }
         return Ok((state, None));
     };
+    if snapshot.witness && !is_witness {
+        return refuse(format!(
+            "the snapshot of {} is a witness's, and holds no state; start the node as a witness, or remove \
+             it and add it anew with an empty folder",
+            snapshot.last
+        ));
+    }
     if state.is_new() {
         return refuse(format!(
             "there is a snapshot of {}, but the log is new: term and vote are lost; bring the log back, or \

@@ -15,3 +15,4 @@ mod reading;
 mod replicating;
 mod schedule;
 mod snapshots;
+mod standing;

@@ -25,7 +25,14 @@ fn config() -> Config {
 
 fn snapshot(number: u64, last: LogId) -> SnapshotMeta {
     let membership = voters(3);
-    SnapshotMeta { id: number, last, membership, membership_log_id: id(1, 1), size_bytes: 100 }
+    SnapshotMeta {
+        id: number,
+        last,
+        membership,
+        membership_log_id: id(1, 1),
+        size_bytes: 100,
+        witness: false,
+    }
 }
 
 /// Node 1 of three, that keeps snapshots; its log is on the disk.
@@ -359,6 +366,7 @@ fn a_snapshots_membership_is_the_base_and_term_and_vote_stay() {
         entries: vec![five].into(),
         leader_commit: LogIndex(9),
         round: 0,
+        held_index: LogIndex(0),
     };
     one.receive_and_flush(2, Message::AppendEntries(with_five));
     assert_eq!(one.raft.membership(), &voters(5));

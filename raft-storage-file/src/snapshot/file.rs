@@ -43,6 +43,7 @@ struct Body {
     last: LogId,
     membership_log_id: LogId,
     membership: Membership,
+    witness: bool,
 }
 
 /// The header of a snapshot, whole blocks long.
@@ -54,6 +55,7 @@ pub(super) fn encode_header(identity: Identity, snapshot: &SnapshotMeta) -> Resu
         last: snapshot.last,
         membership_log_id: snapshot.membership_log_id,
         membership: snapshot.membership.clone(),
+        witness: snapshot.witness,
     };
     let body = postcard::to_allocvec(&body)
         .map_err(|error| StorageError::Contract(format!("a membership that cannot be encoded: {error}")))?;
@@ -118,8 +120,8 @@ pub(super) fn decode_header(
             identity.cluster_id
         )));
     }
-    let Body { id, last, membership_log_id, membership, .. } = body;
-    Ok((header_bytes, SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0 }))
+    let Body { id, last, membership_log_id, membership, witness, .. } = body;
+    Ok((header_bytes, SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0, witness }))
 }
 
 /// The checksum of a chunk: bound to its snapshot and its place in it.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
-use super::Consensus;
+use super::{Consensus, Mail};
 use crate::{
     actors::changes::{Asker, ChangeOutcome},
     core::Input,
     membership::{ChangeError, MembershipChange},
     message::{ForwardChange, ForwardChangeReply, Introduction, Message},
+    runtime::actor::Context,
     state_machine::StateMachine,
     types::{NodeId, Time},
 };
@@ -20,6 +21,20 @@ impl<S: StateMachine> Consensus<S> {
     pub(crate) fn with_address(mut self, address: Option<String>) -> Consensus<S> {
         self.given_address = address;
         self
+    }
+
+    /// Has the node be a witness: its state machine holds nothing.
+    pub(crate) fn as_witness(mut self, is_witness: bool) -> Consensus<S> {
+        self.is_witness = is_witness;
+        self
+    }
+
+    /// The members say that this node is what it is not.
+    pub(super) fn end_if_misfit(&mut self, context: &mut Context<Mail<S>>) {
+        if let Some(reason) = self.misfit.take() {
+            self.ending.fail(reason);
+            context.stop();
+        }
     }
 
     /// Says where this node is reached, to one that may not have it in its log.
@@ -90,6 +105,8 @@ impl<S: StateMachine> Consensus<S> {
             (membership.voters(), membership.outgoing(), membership.learners());
         tracing::info!(node = %self.raft.id(), %log_id, ?voters, ?outgoing, ?learners, "members");
         self.given_address = None;
+        let misfit = membership.misfit(self.raft.id(), self.is_witness);
+        self.misfit = self.misfit.take().or(misfit.map(|error| error.to_string()));
         self.unreachable.retain(|peer| peers.contains_key(peer));
         self.cast.links.follow(peers);
         self.tell_acquaintances();

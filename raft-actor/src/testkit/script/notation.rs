@@ -2,7 +2,8 @@
 //!
 //! `n1@4 → n5 AppendEntries prev=3@2 [4@4 5@4:x=1] commit=3`: node 1 speaks in term 4. An entry is
 //! `index@term`, with the text of its command, or its members, after a colon. Members are `1,2,3` for voters,
-//! `1,2,4/1,2,3` while a joint configuration leaves the second half, and `1,2,3+4` with a learner.
+//! `1,2,4/1,2,3` while a joint configuration leaves the second half, and `1,2,3+4` with a learner. `2!5` has
+//! priority 5, and `3w` is a witness.
 
 use crate::{
     membership::Membership,
@@ -27,9 +28,13 @@ pub(super) fn show_entries(entries: &[Entry]) -> String {
 }
 
 pub(super) fn show_members(membership: &Membership) -> String {
-    let list = |nodes: &std::collections::BTreeSet<NodeId>| {
-        nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(",")
+    let one = |node: &NodeId| {
+        let priority = membership.priorities().get(node);
+        let priority = priority.map_or(String::new(), |priority| format!("!{priority}"));
+        format!("{node}{}{priority}", if membership.is_witness(*node) { "w" } else { "" })
     };
+    let list =
+        |nodes: &std::collections::BTreeSet<NodeId>| nodes.iter().map(one).collect::<Vec<_>>().join(",");
     let mut shown = list(membership.voters());
     if membership.is_joint() {
         shown = format!("{shown}/{}", list(membership.outgoing()));
@@ -58,7 +63,9 @@ pub(super) fn show_mail(from: NodeId, to: NodeId, message: &Message) -> String {
         Message::AppendEntries(append) => {
             let entries = show_entries(&append.entries);
             let (prev, commit) = (append.prev_log_id, append.leader_commit);
-            format!("AppendEntries prev={prev} {entries} commit={commit}{}", show_round(append.round))
+            let held =
+                if append.held_index.0 == 0 { String::new() } else { format!(" held={}", append.held_index) };
+            format!("AppendEntries prev={prev} {entries} commit={commit}{}{held}", show_round(append.round))
         }
         Message::AppendEntriesReply(reply) => {
             let outcome = match reply.outcome {
@@ -96,9 +103,16 @@ pub(super) fn read_node(text: &str) -> Result<NodeId, Wrong> {
     Ok(NodeId(read_number(number)?))
 }
 
+/// A node, its priority where one is set, and whether it is a witness.
+fn read_member(text: &str) -> Result<(NodeId, Option<u8>, bool), Wrong> {
+    let (node, priority) = text.split_once('!').map_or((text, None), |(node, rest)| (node, Some(rest)));
+    let (node, is_witness) = node.strip_suffix('w').map_or((node, false), |node| (node, true));
+    let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no priority from 0 to 255"));
+    Ok((NodeId(read_number(node)?), priority.map(number).transpose()?, is_witness))
+}
+
 fn read_nodes(text: &str) -> Result<Vec<(NodeId, String)>, Wrong> {
-    let nodes = text.split(',').map(|node| read_number(node).map(|id| (NodeId(id), format!("node {id}"))));
-    nodes.collect()
+    text.split(',').map(|node| read_member(node).map(|(id, ..)| (id, format!("node {id}")))).collect()
 }
 
 /// `3` is nodes 1 to 3; otherwise the notation of members.
@@ -115,6 +129,16 @@ pub(super) fn read_members(text: &str) -> Result<Membership, Wrong> {
     }
     for (node, address) in learners.map(read_nodes).transpose()?.into_iter().flatten() {
         membership = membership.with_learner(node, address);
+    }
+    for member in text.split([',', '/', '+']).filter(|member| member.contains(['!', 'w'])) {
+        let (node, priority, is_witness) = read_member(member)?;
+        let with = |error: crate::membership::MembershipError| error.to_string();
+        if let Some(priority) = priority {
+            membership = membership.with_priority(node, priority).map_err(with)?;
+        }
+        if is_witness {
+            membership = membership.with_witness(node).map_err(with)?;
+        }
     }
     Ok(membership)
 }
@@ -218,6 +242,7 @@ fn read_message(name: &str, term: Term, words: &mut Words<'_>) -> Result<Message
             entries: std::mem::take(&mut words.entries).into(),
             leader_commit: LogIndex(words.number("commit")?),
             round: words.optional("round")?,
+            held_index: LogIndex(words.optional("held")?),
         }),
         "AppendEntriesReply" => {
             let round = words.optional("round")?;

@@ -73,6 +73,7 @@ pub fn describe(id: u64, index: u64, size_bytes: u64) -> SnapshotMeta {
         membership,
         membership_log_id: LogId::new(Term(1), LogIndex(1)),
         size_bytes,
+        witness: false,
     }
 }
 

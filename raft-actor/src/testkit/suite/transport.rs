@@ -287,6 +287,7 @@ pub fn samples() -> Vec<Message> {
             entries: entries.into(),
             leader_commit: LogIndex(6),
             round: u64::MAX,
+            held_index: LogIndex(u64::MAX),
         }),
         Message::AppendEntries(AppendEntries {
             term: Term(4),
@@ -294,6 +295,7 @@ pub fn samples() -> Vec<Message> {
             entries: Vec::new().into(),
             leader_commit: LogIndex(0),
             round: 0,
+            held_index: LogIndex(0),
         }),
         reply(AppendOutcome::Matched { match_index: LogIndex(u64::MAX) }),
         reply(AppendOutcome::Conflict { rejected: id(2, 7), hint: id(1, 5) }),
@@ -335,6 +337,7 @@ fn snapshot_samples(members: Membership) -> [Message; 2] {
                 membership: members,
                 membership_log_id: id(1, 1),
                 size_bytes: 1_000_000,
+                witness: true,
             },
             offset: 999_991,
             data: Bytes::from_static(b"the end."),
@@ -370,6 +373,7 @@ fn append(commands: Vec<Bytes>) -> Message {
         entries: commands.into_iter().enumerate().map(entry).collect::<Vec<_>>().into(),
         leader_commit: LogIndex(0),
         round: 0,
+        held_index: LogIndex(0),
     })
 }
 
