@@ -8,6 +8,7 @@ mod leader_loss;
 mod lifecycle;
 mod membership;
 mod snapshots;
+mod witness;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_example-app");

@@ -27,6 +27,8 @@ pub(crate) struct Cluster {
     processes: Vec<Option<Child>>,
     /// Flags that every node gets beside its own.
     pub(crate) flags: Vec<String>,
+    /// The one of the nodes that is a witness.
+    pub(crate) witness: Option<usize>,
     /// The nodes from here on join, and wait to be added.
     first_members: usize,
     agent: ureq::Agent,
@@ -41,6 +43,7 @@ impl Cluster {
             ports: free_ports(nodes),
             processes: (0..nodes).map(|_| None).collect(),
             flags: Vec::new(),
+            witness: None,
             first_members: nodes,
             agent: agent(Duration::from_secs(8)),
         }
@@ -99,6 +102,12 @@ impl Cluster {
             command.arg("--join");
         } else {
             command.args(["--members", &members.join(",")]);
+        }
+        if let Some(witness) = self.witness {
+            if witness <= self.first_members {
+                command.args(["--witnesses", &witness.to_string()]);
+            }
+            command.args((witness == node).then_some("--witness"));
         }
         command.arg("--data").arg(self.data(node)).args(&self.flags).stdin(Stdio::piped());
         command
