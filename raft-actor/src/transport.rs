@@ -3,6 +3,8 @@
 //! A link goes one way: node A's link to B carries all that A says to B, requests and answers alike, and B's
 //! link to A the rest. So a transport is a pipe, and knows nothing of Raft.
 
+use std::task::{Context, Poll};
+
 use async_trait::async_trait;
 
 use crate::{message::Envelope, types::NodeId};
@@ -31,6 +33,14 @@ pub trait Transport: Send + Sync + 'static {
 pub trait PeerLink: Send {
     /// Sends what is in `batch`, in order, and leaves it empty. After an error the link is broken for good.
     async fn send(&mut self, batch: &mut Vec<Envelope>) -> Result<(), TransportError>;
+
+    /// Ready once the peer has closed the link, as a process does that dies, which breaks it; until then the
+    /// task is woken when that comes. A link that cannot tell is never ready, as here where this is not
+    /// given: the peer's end is then seen by the next `send`, or by an election timeout.
+    fn poll_closed(&mut self, task: &mut Context<'_>) -> Poll<TransportError> {
+        let _ = task;
+        Poll::Pending
+    }
 }
 
 /// Where a transport delivers what has arrived for a node.
@@ -53,6 +63,15 @@ pub enum TransportError {
         address: String,
         /// What the system said.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nobody listens at the address: the machine has answered that the peer's process is not there. A leader
+    /// of whom this is said is not waited for any longer.
+    #[error("node {peer} is not there: nobody listens at {address}")]
+    NotThere {
+        /// Who was meant.
+        peer: NodeId,
+        /// Where it was tried.
+        address: String,
     },
     /// The peer answered, and refuses to talk.
     #[error("node {peer} at {address} refuses: {reason}")]

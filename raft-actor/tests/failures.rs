@@ -18,7 +18,7 @@ use raft_actor::{
     membership::Membership,
     message::{AppendEntries, Envelope, ForwardWrites, Message, RequestVote},
     node::Node,
-    runtime::{SharedRuntime, sim::SimRuntime},
+    runtime::{Runtime, SharedRuntime, sim::SimRuntime},
     state_machine::{StateMachine, StateMachineError},
     storage::{LogStorage, StorageError},
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
@@ -247,4 +247,27 @@ fn a_folder_that_knows_its_members_needs_none_given_and_keeps_its_own() {
         assert_eq!(node.status().await.membership, here);
         node.shutdown().await;
     });
+}
+
+#[test]
+fn a_leader_whose_process_ends_is_replaced_before_the_others_could_have_missed_it() {
+    for seed in 0..20 {
+        let simulator = SimRuntime::new(seed);
+        let machines = [1, 2, 3].map(|node| simulator.node(&format!("machine {node}")));
+        let network: SharedRuntime = Arc::new(simulator.node("network"));
+        simulator.run_until(async {
+            let mut cluster = Cluster::new(network.clone(), 3, Config::default(), Fragile::default);
+            for (machine, node) in machines.iter().zip(1..) {
+                cluster.start_node(NodeId(node), Arc::new(machine.clone())).await.expect("it starts");
+            }
+            let leader = cluster.leader().await;
+            cluster.node(leader).write(1).await.expect("there is a quorum");
+            machines[leader.0 as usize - 1].crash();
+            cluster.forget_node(leader);
+            let crashed = network.now();
+            cluster.leader().await;
+            let without = network.now().since(crashed);
+            assert!(without < Config::default().election_timeout_min, "seed {seed}: {without:?}");
+        });
+    }
 }

@@ -7,14 +7,14 @@
 //! messages now and then, got no pong for as long.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -138,12 +138,14 @@ impl PeerLink for HttpLink {
                 batch.clear();
                 Ok(())
             }
-            Err(source) => Err(TransportError::Unreachable {
-                peer: self.peer,
-                address: self.address.clone(),
-                source: Box::new(source),
-            }),
+            Err(source) => Err(self.unreachable(source)),
         }
+    }
+
+    fn poll_closed(&mut self, task: &mut Context<'_>) -> Poll<TransportError> {
+        let source = ready!(self.poll_answers(task));
+        self.broken = true;
+        Poll::Ready(self.unreachable(source))
     }
 }
 
@@ -166,26 +168,37 @@ impl HttpLink {
         with_progress(&self.written, self.deadline, self.socket.flush()).await
     }
 
-    /// Reads what the peer has sent, without waiting: pongs, or the end of the link.
-    fn look_at_answers(&mut self) -> Result<(), LinkError> {
-        while let Some(answer) = self.socket.next().now_or_never() {
-            match answer {
+    /// Reads what the peer has sent: pongs, until the end of the link.
+    fn poll_answers(&mut self, task: &mut Context<'_>) -> Poll<LinkError> {
+        loop {
+            match ready!(self.socket.poll_next_unpin(task)) {
                 Some(Ok(Message::Pong(_))) => self.pings.answered = true,
                 Some(Ok(Message::Close(frame))) => {
-                    return Err(LinkError::Closed(
-                        frame.map(|frame| frame.reason.to_string()).unwrap_or_default(),
-                    ));
+                    let reason = frame.map(|frame| frame.reason.to_string());
+                    return Poll::Ready(LinkError::Closed(reason.unwrap_or_default()));
                 }
                 // A peer has nothing else to say on this link; what it says of Raft, it says on its own.
                 Some(Ok(_)) => {}
-                Some(Err(error)) => return Err(error.into()),
-                None => return Err(LinkError::Closed(String::new())),
+                Some(Err(error)) => return Poll::Ready(error.into()),
+                None => return Poll::Ready(LinkError::Closed(String::new())),
             }
+        }
+    }
+
+    /// The same without waiting, and whether a ping has waited for its answer too long.
+    fn look_at_answers(&mut self) -> Result<(), LinkError> {
+        if let Some(error) = poll_fn(|task| self.poll_answers(task)).now_or_never() {
+            return Err(error);
         }
         if !self.pings.answered && self.pings.sent.elapsed() >= self.deadline {
             return Err(LinkError::Silent(self.deadline));
         }
         Ok(())
+    }
+
+    fn unreachable(&self, source: LinkError) -> TransportError {
+        let address = self.address.clone();
+        TransportError::Unreachable { peer: self.peer, address, source: Box::new(source) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opens links: the client's side of the handshake.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use async_trait::async_trait;
 use bytes::BytesMut;
@@ -77,7 +77,12 @@ impl HttpTransport {
         let uri: Uri = format!("ws://{address}{LINK_PATH}").parse().map_err(|error| {
             unreachable(format!("the address is not of the form host:port ({error})").into())
         })?;
-        let stream = TcpStream::connect(address).await.map_err(|error| unreachable(error.into()))?;
+        let stream = TcpStream::connect(address).await.map_err(|error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => {
+                TransportError::NotThere { peer, address: address.to_owned() }
+            }
+            _ => unreachable(error.into()),
+        })?;
         stream.set_nodelay(true).map_err(|error| unreachable(error.into()))?;
         let request = ClientRequestBuilder::new(uri)
             .with_header(CLUSTER_HEADER, self.cluster.to_string())

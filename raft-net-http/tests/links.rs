@@ -1,8 +1,10 @@
 //! Links between strangers, to hung peers, and with nonsense on them.
 
 use std::{
+    future::poll_fn,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -457,4 +459,22 @@ fn a_single_frame_can_be_posted() {
     let answer = request(&server, &head, &frame[..frame.len() - 1]);
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert_eq!(inbox.len(), 1);
+}
+
+#[tokio::test]
+async fn an_idle_link_says_by_itself_that_the_peer_has_gone_and_a_new_one_that_nobody_is_there() {
+    let (close, closing) = tokio::sync::oneshot::channel::<()>();
+    let address = puppet(|socket| async move {
+        let _kept_open = socket;
+        let _ = closing.await;
+    })
+    .await;
+    let mut link = impatient().connect(TWO, &address).await.expect("the puppet opens links");
+    let early = poll_fn(|task| Poll::Ready(link.poll_closed(task).is_ready())).await;
+    assert!(!early, "nothing has happened");
+    close.send(()).expect("the puppet waits");
+    let error = timeout(PATIENCE, poll_fn(|task| link.poll_closed(task))).await.expect("it is told");
+    assert!(matches!(error, TransportError::Unreachable { peer: TWO, .. }), "{error}");
+    let outcome = impatient().connect(TWO, &address).await;
+    assert!(matches!(outcome, Err(TransportError::NotThere { peer: TWO, .. })));
 }

@@ -58,6 +58,8 @@ pub(crate) enum Mail<S: StateMachine> {
     Applied { index: LogIndex },
     /// From a replicator: its link broke, or could not be opened.
     Unreachable { peer: NodeId },
+    /// From a replicator: the peer's process is not there.
+    Gone { peer: NodeId },
     /// From a replicator: its link is open.
     Reachable { peer: NodeId },
     /// From a replicator: carried writes that never left.
@@ -184,6 +186,7 @@ impl<S: StateMachine> Consensus<S> {
                 self.writes.link_lost(peer);
                 self.inputs.push(Input::Unreachable { peer });
             }
+            Mail::Gone { peer } => self.inputs.push(Input::Gone { peer }),
             Mail::Reachable { peer } => {
                 self.unreachable.remove(&peer);
                 self.arrived.extend(self.writes.unpark());

@@ -2,12 +2,17 @@
 //! that nobody else has to, and tells the consensus actor when the link breaks. What cannot be sent is
 //! dropped: the protocol repairs it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
 
 use super::consensus;
 use crate::{
     message::{Envelope, Message},
     runtime::{
+        Timer,
         actor::{Actor, Context},
         backoff::Backoff,
         mailbox::Addr,
@@ -53,6 +58,11 @@ pub(crate) struct Replicator<S: StateMachine> {
     /// Whether the last thing that people were told is that the peer cannot be reached.
     told_unreachable: bool,
     outbox: Vec<Envelope>,
+    /// The peer has closed the link.
+    closed: Option<TransportError>,
+    /// Until a link that is not there is tried again.
+    pause: Box<dyn Timer>,
+    opened_at: Time,
 }
 
 impl<S: StateMachine> Replicator<S> {
@@ -60,6 +70,7 @@ impl<S: StateMachine> Replicator<S> {
         route: Route,
         transport: Arc<dyn Transport>,
         consensus: Addr<consensus::Mail<S>>,
+        pause: Box<dyn Timer>,
     ) -> Replicator<S> {
         Replicator {
             route,
@@ -70,31 +81,31 @@ impl<S: StateMachine> Replicator<S> {
             retry_at: Time(0),
             told_unreachable: false,
             outbox: Vec::new(),
+            closed: None,
+            pause,
+            opened_at: Time(0),
         }
     }
 
     async fn send(&mut self, context: &Context<Mail>) {
-        if self.link.is_none() && !self.connect(context).await {
-            return;
+        if self.link.is_none() && (context.now() < self.retry_at || !self.connect(context).await) {
+            return self.drop_unsent();
         }
         let Some(link) = &mut self.link else { return };
         if let Err(error) = link.send(&mut self.outbox).await {
             // Part of it may have arrived: what was carried for clients has an unknown outcome from here on.
             self.outbox.clear();
-            self.broken(&error, context);
+            self.lost(&error, context).await;
         }
     }
 
     async fn connect(&mut self, context: &Context<Mail>) -> bool {
-        if context.now() < self.retry_at {
-            self.drop_unsent();
-            return false;
-        }
         match self.transport.connect(self.route.to, &self.route.address).await {
             Ok(link) => {
                 let Route { from, to, address, .. } = &self.route;
                 tracing::info!(node = %from, peer = %to, %address, "link is up");
                 self.link = Some(link);
+                self.opened_at = context.now();
                 self.backoff.reset();
                 self.told_unreachable = false;
                 self.consensus.send(consensus::Mail::Reachable { peer: *to });
@@ -103,16 +114,30 @@ impl<S: StateMachine> Replicator<S> {
             Err(error) => {
                 // Told before the link is: what was not sent is not among what the link has lost.
                 self.drop_unsent();
+                if matches!(error, TransportError::NotThere { .. }) {
+                    self.consensus.send(consensus::Mail::Gone { peer: self.route.to });
+                }
                 self.broken(&error, context);
                 false
             }
         }
     }
 
-    /// The link is gone. People are told once, not at each attempt.
+    /// The link is lost. Whether the peer's process is still there is found out at once: what waits for a
+    /// leader should not wait for one that has died. A link that did not hold is not opened again so fast.
+    async fn lost(&mut self, error: &TransportError, context: &Context<Mail>) {
+        self.broken(error, context);
+        if context.now().since(self.opened_at) >= RECONNECT_MAX {
+            self.connect(context).await;
+        }
+    }
+
+    /// There is no link. It is tried again when there is mail, and without any too: what a leader said last
+    /// may reach the core after the first word of its end. People are told once, not at each attempt.
     fn broken(&mut self, error: &TransportError, context: &Context<Mail>) {
         self.link = None;
         self.retry_at = context.now().after(self.backoff.next(context.runtime().random()));
+        self.pause.reset(self.retry_at);
         if !std::mem::replace(&mut self.told_unreachable, true) {
             let Route { from, to, .. } = &self.route;
             tracing::warn!(node = %from, peer = %to, %error, "link is down; trying again until it is up");
@@ -140,7 +165,7 @@ impl<S: StateMachine> Actor for Replicator<S> {
                 Mail::Send(message) => self.outbox.push(Envelope { group, from, to, message }),
                 Mail::Move(address) => {
                     self.route.address = address;
-                    self.link = None;
+                    (self.link, self.closed) = (None, None);
                     self.backoff.reset();
                     self.retry_at = Time(0);
                 }
@@ -150,6 +175,21 @@ impl<S: StateMachine> Actor for Replicator<S> {
         }
         if !self.outbox.is_empty() {
             self.send(context).await;
+        }
+        if context.is_stopping() {
+            return;
+        }
+        if let Some(error) = self.closed.take().filter(|_| self.link.is_some()) {
+            self.lost(&error, context).await;
+        } else if self.link.is_none() && self.retry_at > Time(0) && context.now() >= self.retry_at {
+            self.connect(context).await;
+        }
+    }
+
+    fn poll_event(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        match &mut self.link {
+            Some(link) => link.poll_closed(task).map(|error| self.closed = Some(error)),
+            None => self.pause.poll(task),
         }
     }
 }

@@ -88,6 +88,11 @@ pub enum Input {
         /// The peer.
         peer: NodeId,
     },
+    /// The peer's process is not there: its link was closed, and nobody listens at its address.
+    Gone {
+        /// The peer.
+        peer: NodeId,
+    },
     /// Somebody wants a snapshot now. Answered by [`Effect::TakeSnapshot`] or [`Effect::SnapshotRefused`].
     TakeSnapshot,
     /// The snapshot that [`Effect::TakeSnapshot`] asked for is durable.

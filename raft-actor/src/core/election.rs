@@ -1,6 +1,6 @@
 //! Leader election (Raft §5.2, §5.4.1), with pre-vote (thesis §9.6) and check-quorum.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{Raft, State, replication::Leadership};
 use crate::{
@@ -16,6 +16,18 @@ impl Raft {
     pub(super) fn reset_election_deadline(&mut self) {
         let wait = self.random.between(self.config.election_timeout_min, self.config.election_timeout_max);
         self.election_deadline = self.now.after(wait);
+    }
+
+    /// A leader that is gone is not waited for. The others have seen its end as well, and answer a pre-vote;
+    /// a short wait of chance keeps them from asking all at once (Raft §5.2).
+    pub(super) fn peer_is_gone(&mut self, peer: NodeId) {
+        // thesis §6.4.1: a lease is counted in time alone, whatever became of the link.
+        if self.leader != Some(peer) || self.config.lease_reads {
+            return;
+        }
+        self.leader_contact = None;
+        let wait = self.random.between(Duration::ZERO, self.config.heartbeat_interval);
+        self.election_deadline = self.election_deadline.min(self.now.after(wait));
     }
 
     pub(super) fn election_timed_out(&mut self) {

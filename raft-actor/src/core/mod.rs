@@ -12,8 +12,9 @@
 //! others whether they would vote for it (*pre-vote*), and raises its term only if a quorum would. A node
 //! that has heard a leader within `election_timeout_min` does not answer candidates, unless the leader
 //! itself asked for the election. A leader that hears no quorum for `election_timeout_max` steps down
-//! (*check-quorum*). A vote is given once a term, to a log at least as new as the voter's own, and is on
-//! the disk before it is told, to oneself too.
+//! (*check-quorum*). A follower that is told that its leader's process is gone does not wait for the timeout,
+//! unless leases rest on it. A vote is given once a term, to a log at least as new as the voter's own, and is
+//! on the disk before it is told, to oneself too.
 //!
 //! Where members have priorities, those below the highest let others stand first; one with priority 0 never
 //! stands. A witness, which has no state machine, stands last of all, takes no proposals when it leads, and
@@ -264,6 +265,7 @@ impl Raft {
                     progress.unreachable();
                 }
             }
+            Input::Gone { peer } => self.peer_is_gone(peer),
             Input::TakeSnapshot => self.take_snapshot_now(),
             Input::SnapshotTaken { snapshot } => self.snapshot_taken(snapshot),
             Input::SnapshotNotTaken => self.snapshots.not_taken(self.applied_index),

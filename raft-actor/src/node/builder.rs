@@ -329,7 +329,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         let (runtime, transport, watch) = (runtime.clone(), transport.clone(), watch.clone());
         Box::new(move |to, address| {
             let route = Route { group, from, to, address };
-            let replicator = Replicator::new(route, transport.clone(), watch.consensus.clone());
+            let (transport, consensus) = (transport.clone(), watch.consensus.clone());
+            let replicator = Replicator::new(route, transport, consensus, runtime.timer());
             let mailbox = Addr::new(REPLICATOR_MAIL_MAX);
             watch.start(&runtime, Place::Group(group), "replicator", &mailbox, replicator);
             mailbox

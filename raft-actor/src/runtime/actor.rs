@@ -35,6 +35,13 @@ pub trait Actor: Send + 'static {
         context: &mut Context<Self::Message>,
     ) -> impl Future<Output = ()> + Send;
 
+    /// Ready when something besides mail wants the actor: then [`Actor::handle`] is called, perhaps with an
+    /// empty batch. Polled whenever the actor has nothing to do.
+    fn poll_event(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        let _ = task;
+        Poll::Pending
+    }
+
     /// The time given to [`Context::wake_at`] has come.
     fn timeout(&mut self, context: &mut Context<Self::Message>) {
         let _ = context;
@@ -134,6 +141,7 @@ async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
     let mut armed = None;
     let mut batch = Vec::new();
     let mut worked = false;
+    let mut has_event = false;
     actor.started(&mut context);
     while !context.stopping {
         if context.deadline != armed {
@@ -149,7 +157,8 @@ async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
             } else {
                 mailbox.poll_take(&mut batch, task)
             };
-            let ready = mail.is_ready() || (armed.is_some() && timer.poll(task).is_ready());
+            has_event = mail.is_pending() && actor.poll_event(task).is_ready();
+            let ready = mail.is_ready() || has_event || (armed.is_some() && timer.poll(task).is_ready());
             wait(ready, &mut worked, task)
         })
         .await;
@@ -168,7 +177,7 @@ async fn run<A: Actor>(mut actor: A, mut context: Context<A::Message>) {
         if batch.is_empty() {
             mailbox.take(&mut batch);
         }
-        if !batch.is_empty() {
+        if !batch.is_empty() || std::mem::take(&mut has_event) {
             actor.handle(&mut batch, &mut context).await;
             batch.clear();
         }

@@ -9,10 +9,11 @@
 //! All chance comes from the network's own seed, so on the simulator the same seed gives the same run.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     fmt,
     ops::RangeInclusive,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -47,6 +48,8 @@ struct State {
     lives: u64,
     cuts: BTreeSet<(NodeId, NodeId)>,
     faults: Faults,
+    /// Who waits for a node to come or go: the node, and the sender.
+    watchers: BTreeMap<(NodeId, NodeId), Waker>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -81,6 +84,7 @@ impl Network {
             lives: 0,
             cuts: BTreeSet::new(),
             faults: NO_FAULTS,
+            watchers: BTreeMap::new(),
         };
         Network(Arc::new(Shared { runtime, state: Mutex::new(state) }))
     }
@@ -103,11 +107,16 @@ impl Network {
         state.lives += 1;
         let life = state.lives;
         state.attached.insert(node, (life, inbox));
+        state.wake_watchers(node);
     }
 
     /// From now on `node` is not reached, and links to it are broken, as when its process ends.
     pub fn detach(&self, node: NodeId) {
-        let detached = self.lock().attached.remove(&node);
+        let detached = {
+            let mut state = self.lock();
+            state.wake_watchers(node);
+            state.attached.remove(&node)
+        };
         // Outside the lock: the inbox is someone else's.
         drop(detached);
     }
@@ -202,6 +211,11 @@ impl State {
         }
     }
 
+    fn wake_watchers(&mut self, node: NodeId) {
+        let watchers = (node, NodeId(0))..=(node, NodeId(u64::MAX));
+        self.watchers.extract_if(watchers, |_, _| true).for_each(|(_, watcher)| watcher.wake());
+    }
+
     fn chance(&mut self, probability: f64) -> bool {
         // Drawn only where it can happen, so a fault that is off does not change a run.
         probability > 0.0 && self.random.f64() < probability
@@ -264,6 +278,7 @@ impl Transport for NetworkTransport {
                 let way = Arc::default();
                 Ok(Box::new(NetworkLink { network, route, address, broken: false, way }))
             }
+            Err(Lost::Nobody) => Err(TransportError::NotThere { peer, address }),
             Err(lost) => Err(TransportError::Unreachable { peer, address, source: Box::new(lost) }),
         }
     }
@@ -321,6 +336,20 @@ impl PeerLink for NetworkLink {
         }
         self.dispatch(now.after(delay), batch);
         Ok(())
+    }
+
+    fn poll_closed(&mut self, task: &mut Context<'_>) -> Poll<TransportError> {
+        let Route { from, to, life } = self.route;
+        let mut state = self.network.lock();
+        if state.attached.get(&to).is_none_or(|(now, _)| *now != life) {
+            drop(state);
+            return Poll::Ready(self.unreachable(Lost::Broken));
+        }
+        match state.watchers.entry((to, from)) {
+            Entry::Occupied(mut watcher) => watcher.get_mut().clone_from(task.waker()),
+            Entry::Vacant(watcher) => drop(watcher.insert(task.waker().clone())),
+        }
+        Poll::Pending
     }
 }
 

@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use raft_actor::{
+    config::Config,
     core::{Effect, Input, TERM_JUMP_MAX},
     message::{AppendOutcome, Message, RequestVote, TimeoutNow},
-    types::{LogId, NodeId, Role, Term},
+    types::{HardState, LogId, LogState, NodeId, Role, Term},
 };
 
 use super::{
     cluster::{Cluster, voters},
-    one::{One, acks, append, id, pre_vote, pre_vote_reply, request_vote, sends, vote, vote_requests, votes},
+    one::{
+        One, acks, append, id, log, pre_vote, pre_vote_reply, request_vote, sends, vote, vote_requests, votes,
+    },
 };
 
 #[test]
@@ -339,4 +342,49 @@ fn election_timeouts_differ_from_one_to_the_next() {
         one.input(Input::Tick);
     }
     assert_eq!(waits.len(), 20);
+}
+
+/// Node 1 of three, which has just heard node 2 lead term 2.
+fn follower_of_two(config: Config) -> One {
+    let state = LogState::of(HardState { term: Term(2), voted_for: None }, log(&[1]));
+    let mut one = One::recover(voters(3), state, config);
+    one.receive(2, append(2, id(1, 1), &[], 0));
+    one
+}
+
+#[test]
+fn a_leader_whose_process_is_gone_is_not_waited_for() {
+    let config = Config::default();
+    let mut one = follower_of_two(config.clone());
+    assert!(votes(&one.receive(3, pre_vote(3, id(1, 1)))).is_empty(), "it hears its leader");
+    one.input(Input::Gone { peer: NodeId(2) });
+    assert_eq!(votes(&one.receive(3, pre_vote(3, id(1, 1)))), [true], "so may the others");
+    one.now = one.now.after(config.heartbeat_interval);
+    assert_eq!(vote_requests(&one.input(Input::Tick)).len(), 2);
+    assert_eq!(one.raft.role(), Role::PreCandidate);
+}
+
+#[test]
+fn a_peer_that_is_gone_and_a_leader_that_is_heard_again_change_nothing() {
+    let config = Config::default();
+    let mut one = follower_of_two(config.clone());
+    one.input(Input::Gone { peer: NodeId(3) });
+    one.now = one.now.after(config.heartbeat_interval);
+    assert!(one.input(Input::Tick).is_empty(), "node 3 does not lead");
+    one.input(Input::Gone { peer: NodeId(2) });
+    one.receive(2, append(2, id(1, 1), &[], 0));
+    one.now = one.now.after(config.heartbeat_interval);
+    assert!(one.input(Input::Tick).is_empty());
+    assert_eq!((one.raft.role(), one.raft.leader()), (Role::Follower, Some(NodeId(2))));
+}
+
+#[test]
+fn where_leases_are_relied_on_a_leader_that_is_gone_is_waited_for_all_the_same() {
+    let mut config = Config::default();
+    config.lease_reads = true;
+    let mut one = follower_of_two(config.clone());
+    one.input(Input::Gone { peer: NodeId(2) });
+    assert!(votes(&one.receive(3, pre_vote(3, id(1, 1)))).is_empty());
+    one.now = one.now.after(config.heartbeat_interval);
+    assert!(one.input(Input::Tick).is_empty());
 }

@@ -140,6 +140,7 @@ fn event() -> BoxedStrategy<Event> {
         1 => number().prop_map(|id| Event::Own(Input::Read { id: ReadId(id) })),
         1 => proptest::option::of(1_u64..5).prop_map(|to| Event::Own(Input::Transfer { to: to.map(NodeId) })),
         1 => (1_u64..5).prop_map(|peer| Event::Own(Input::Unreachable { peer: NodeId(peer) })),
+        1 => (1_u64..5).prop_map(|peer| Event::Own(Input::Gone { peer: NodeId(peer) })),
     ]
     .boxed()
 }

@@ -88,6 +88,9 @@ impl Run {
             96 => {
                 let peer = NodeId(self.any());
                 self.cluster.input(id, Input::Unreachable { peer });
+                if self.random.bool() {
+                    self.cluster.input(id, Input::Gone { peer });
+                }
             }
             97 => {
                 if let Some(leader) = self.cluster.leader() {

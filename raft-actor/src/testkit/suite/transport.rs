@@ -218,7 +218,10 @@ pub async fn connecting_to_nobody_fails_within_the_deadline(fixture: &mut impl T
     let patience = fixture.connect_deadline() + Duration::from_secs(1);
     let outcome = within(fixture, patience, transport.connect(NodeId(107), &address)).await;
     match outcome.map(|_| ()) {
-        Err(TransportError::Unreachable { peer, address: tried, .. }) => {
+        Err(
+            TransportError::Unreachable { peer, address: tried, .. }
+            | TransportError::NotThere { peer, address: tried },
+        ) => {
             assert_eq!((peer, tried), (NodeId(107), address), "the error says who and where");
         }
         other => panic!("nobody listens at {address}, but: {other:?}"),
