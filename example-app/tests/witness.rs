@@ -46,8 +46,8 @@ fn two_nodes_and_a_witness_outlive_their_killed_leaders_with_every_acknowledged_
     let record = load.stop();
     gaps.sort();
     println!(
-        "{KILLS} kills: {} writes acknowledged, {} without an answer; from the kill to the first acknowledged \
-         write: median {:?}, longest {:?}",
+        "{KILLS} kills: {} writes acknowledged, {} without an answer; from the kill to the first \
+         acknowledged write: median {:?}, longest {:?}",
         record.acknowledged.len(),
         record.unknown.len(),
         gaps[KILLS / 2],

@@ -337,15 +337,16 @@ impl Membership {
         self.is_voter(node) && !self.is_witness(node) && self.priority(node) > 0
     }
 
-    /// How many elections `node` lets others win first: one for each step of priority above its own that a
-    /// voter has. Witnesses stand below all full members.
-    pub fn elections_to_let_pass(&self, node: NodeId) -> usize {
+    /// How many elections `node` leaves to others before it stands: one for each step of priority above its
+    /// own that a voter has, but for the one that was `lost`. Witnesses stand below all full members.
+    pub fn elections_to_leave(&self, node: NodeId, lost: Option<NodeId>) -> usize {
         if self.priorities.is_empty() && self.witnesses.is_empty() {
             return 0;
         }
         let standing = |node: NodeId| (!self.is_witness(node), self.priority(node));
         let voters = self.voters.union(&self.outgoing).copied();
-        let before = voters.filter(|voter| self.priority(*voter) > 0).map(standing);
+        let there = voters.filter(|voter| self.priority(*voter) > 0 && Some(*voter) != lost);
+        let before = there.map(standing);
         before.filter(|other| *other > standing(node)).collect::<BTreeSet<_>>().len()
     }
 

@@ -205,7 +205,8 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// Hands leadership to `to`, or to the voter that is furthest ahead. Says whether this node has stopped
-    /// leading; `false` where it does not lead, or the successor did not take over in time.
+    /// leading; `false` where it does not lead, where `to` may not (no voter, a witness, or of priority 0),
+    /// or where the successor did not take over in time.
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> bool {
         let (reply, ended) = oneshot::channel();
         self.0.consensus.send(Mail::Transfer { to, reply });

@@ -45,7 +45,7 @@ impl Raft {
     pub(super) fn hear_leader(&mut self, leader: NodeId) {
         self.become_follower(self.term(), Some(leader));
         self.leader_contact = Some(self.now);
-        self.elections_passed = 0;
+        self.elections_left = None;
         self.reset_election_deadline();
     }
 
@@ -179,7 +179,7 @@ impl Raft {
         let peers: Vec<NodeId> = self.peers().keys().copied().collect();
         let leadership = Leadership::new(peers, self.log.last().index.next(), self.now);
         self.state = State::Leader(Box::new(leadership));
-        self.elections_passed = 0;
+        self.elections_left = None;
         self.set_leader(Some(self.id));
         // Raft §5.4.2, §8: an entry of the new term commits what earlier terms left.
         self.append_own(crate::types::Payload::Noop);

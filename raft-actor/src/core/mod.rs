@@ -146,8 +146,8 @@ pub struct Raft {
     /// When the leader was last heard.
     leader_contact: Option<Time>,
     election_deadline: Time,
-    /// Election timeouts that were left to others since a leader was heard.
-    elections_passed: usize,
+    /// Election timeouts that are left to others; none while a leader is heard.
+    elections_left: Option<usize>,
     log: Log,
     commit_index: LogIndex,
     /// Up to here entries were given out to be applied.
@@ -194,7 +194,7 @@ impl Raft {
             leader: None,
             leader_contact: None,
             election_deadline: now,
-            elections_passed: 0,
+            elections_left: None,
             log: Log::new(state, base),
             // Raft Figure 2: what is committed is not remembered; the next leader tells.
             commit_index: purged,

@@ -36,14 +36,17 @@ impl Raft {
     }
 
     /// An election timeout has passed without a leader: whether others are to stand first. The longest
-    /// timeout is theirs, so that each of them has stood by its end.
+    /// timeout is theirs, so that each of them has stood by its end. The leader that was lost is not waited
+    /// for.
     pub(super) fn lets_others_stand(&mut self) -> bool {
-        if self.elections_passed >= self.own_membership().elections_to_let_pass(self.id) {
-            return false;
+        let lost = self.leader;
+        let left =
+            self.elections_left.unwrap_or_else(|| self.own_membership().elections_to_leave(self.id, lost));
+        self.elections_left = Some(left.saturating_sub(1));
+        if left > 0 {
+            self.election_deadline = self.now.after(self.config.election_timeout_max);
         }
-        self.elections_passed += 1;
-        self.election_deadline = self.now.after(self.config.election_timeout_max);
-        true
+        left > 0
     }
 
     /// This leader has flushed its first entry and a quorum has it; as a witness, it hands over as soon as

@@ -96,6 +96,19 @@ fn a_lower_priority_stands_when_those_above_it_are_gone() {
     }
 }
 
+/// Most often the leader that is lost was the highest of all: nobody need wait for it to stand.
+#[test]
+fn the_next_in_line_does_not_wait_for_the_leader_that_was_lost() {
+    for seed in 1..=20 {
+        let mut cluster = seeded(&with_priorities(3, &[(1, 9), (2, 5)]), seed);
+        cluster.elect(1);
+        cluster.pass(Duration::from_millis(500));
+        cluster.crash(1);
+        cluster.pass(Duration::from_millis(600));
+        assert_eq!(cluster.leader(), Some(NodeId(2)), "seed {seed}: within one election timeout");
+    }
+}
+
 #[test]
 fn a_lower_priority_stands_when_the_one_above_it_is_behind_and_cannot_win() {
     let base = with_priorities(3, &[(3, 9)]);
@@ -409,9 +422,9 @@ fn who_is_leaving_is_what_it_was_until_it_has_left() {
     let new = old.changed_by(&change().remove(NodeId(2)).remove(NodeId(3))).expect("node 1 is left");
     let joint = new.clone().joint_with(&old);
     assert_eq!((joint.is_witness(NodeId(3)), joint.priority(NodeId(2))), (true, 5));
-    assert_eq!(joint.elections_to_let_pass(NodeId(1)), 1, "node 2 stands first while it votes");
+    assert_eq!(joint.elections_to_leave(NodeId(1), None), 1, "node 2 stands first while it votes");
     assert_eq!(joint.leave_joint(), new);
-    assert_eq!(new.elections_to_let_pass(NodeId(1)), 0);
+    assert_eq!(new.elections_to_leave(NodeId(1), None), 0);
 }
 
 #[test]
@@ -419,6 +432,8 @@ fn elections_are_left_to_each_step_of_priority_above_and_by_witnesses_to_all_oth
     let members = with_priorities(6, &[(1, 9), (2, 9), (3, 4), (4, 0), (6, 200)]);
     let members = members.with_witness(NodeId(6)).and_then(|members| members.with_witness(NodeId(5)));
     let members = members.expect("others may lead");
-    let left: Vec<usize> = (1..=6).map(|node| members.elections_to_let_pass(NodeId(node))).collect();
-    assert_eq!((&left[..3], left[4], left[5]), (&[0, 0, 1][..], 3, 2));
+    let left = |node| members.elections_to_leave(NodeId(node), None);
+    assert_eq!([1, 2, 3, 5, 6].map(left), [0, 0, 1, 3, 2]);
+    let lost = |node| members.elections_to_leave(NodeId(5), Some(NodeId(node)));
+    assert_eq!([1, 3, 6].map(lost), [3, 2, 2], "two have the priority of node 1");
 }

@@ -55,7 +55,8 @@ async fn each_endpoint_asks_for_its_change_and_tells_the_members() {
 async fn our_own_endpoint_makes_any_set_of_changes_one() {
     let service = Arc::new(Single::default());
     let body = json!({
-        "learners": { "4": "d:4" }, "witnesses": { "6": "f:6" }, "priorities": { "7": 0 }, "promote": [3], "demote": [2], "remove": [1], "addresses": { "5": "e:5" },
+        "learners": { "4": "d:4" }, "witnesses": { "6": "f:6" }, "priorities": { "7": 0 },
+        "promote": [3], "demote": [2], "remove": [1], "addresses": { "5": "e:5" },
     });
     let answer = post(&service, "/raft/admin/membership", body).await;
     let change = MembershipChange::new().add_learner(NodeId(4), "d:4").add_witness(NodeId(6), "f:6");
