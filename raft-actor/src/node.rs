@@ -51,7 +51,7 @@ impl Node<Witness> {
     /// serves no reads, writes cannot be made on it, and it leads only until a full member can. By the
     /// members it must be a witness too, or it stops and says so.
     pub fn witness(id: NodeId) -> NodeBuilder<Witness> {
-        NodeBuilder::new(id, Witness::new()).as_witness()
+        NodeBuilder::new(id, Witness::new()).into_witness()
     }
 }
 

@@ -303,7 +303,7 @@ fn write_error() -> impl Strategy<Value = WriteError> {
 fn install() -> impl Strategy<Value = Message> {
     let snapshot = (any::<u64>(), log_id(), log_id(), any::<u64>(), membership(), any::<bool>());
     let snapshot = snapshot.prop_map(|(id, last, membership_log_id, size_bytes, membership, witness)| {
-        SnapshotMeta { id, last, membership, membership_log_id, size_bytes, witness }
+        SnapshotMeta { id, last, membership: Box::new(membership), membership_log_id, size_bytes, witness }
     });
     let parts = (any::<u64>(), snapshot, any::<u64>(), bytes(), any::<bool>());
     parts.prop_map(|(term, snapshot, offset, data, done)| {

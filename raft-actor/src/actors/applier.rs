@@ -84,7 +84,7 @@ impl<S: StateMachine> Applier<S> {
             answers: Vec::new(),
             snapshots,
             applied: last,
-            membership: (membership_log_id, membership),
+            membership: (membership_log_id, *membership),
             turn_began: Time(0),
         }
     }
@@ -98,7 +98,14 @@ impl<S: StateMachine> Applier<S> {
         let (membership_log_id, membership) = self.membership.clone();
         let last = self.applied;
         let witness = snapshots.witness;
-        let snapshot = SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0, witness };
+        let snapshot = SnapshotMeta {
+            id,
+            last,
+            membership: Box::new(membership),
+            membership_log_id,
+            size_bytes: 0,
+            witness,
+        };
         snapshots.snapshotter.send(snapshotter::Mail::Write { snapshot, view });
     }
 
@@ -109,7 +116,7 @@ impl<S: StateMachine> Applier<S> {
         self.state_machine.restore(&mut *reader).map_err(|error| error.to_string())?;
         self.state_machine.flush(snapshot.last).await.map_err(|error| error.to_string())?;
         self.applied = snapshot.last;
-        self.membership = (snapshot.membership_log_id, snapshot.membership);
+        self.membership = (snapshot.membership_log_id, *snapshot.membership);
         self.consensus.send(consensus::Mail::Report(Input::SnapshotRestored { id }));
         Ok(())
     }

@@ -192,7 +192,7 @@ impl Raft {
             self.given_index = self.given_index.max(index);
             self.applied_index = self.applied_index.max(index);
             self.snapshots.taken_index = index;
-            self.log.set_base(snapshot.membership.clone(), snapshot.membership_log_id);
+            self.log.set_base((*snapshot.membership).clone(), snapshot.membership_log_id);
             self.snapshots.latest = Some(snapshot);
             // What was purged may have held the members.
             self.follow_first_membership();
@@ -377,7 +377,7 @@ impl Raft {
         effects.push(Effect::Purge { through: snapshot.last });
         self.output.purges = effects;
         self.log.begin_after(snapshot.last);
-        self.log.set_base(snapshot.membership.clone(), snapshot.membership_log_id);
+        self.log.set_base((*snapshot.membership).clone(), snapshot.membership_log_id);
         self.commit_to(snapshot.last.index);
         self.given_index = snapshot.last.index;
         self.snapshots.not_taken(snapshot.last.index);

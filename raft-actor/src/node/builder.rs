@@ -102,7 +102,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         self
     }
 
-    pub(super) fn as_witness(mut self) -> NodeBuilder<S> {
+    pub(super) fn into_witness(mut self) -> NodeBuilder<S> {
         self.is_witness = true;
         self
     }
@@ -267,7 +267,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         let acquaintances = Arc::new(Acquaintances::default());
         let (config, known) = (self.config.clone(), acquaintances.clone());
         let actor = Consensus::new(raft, config, cast, ending.clone(), known, run);
-        let actor = actor.with_address(own_address).with_observer(self.observer).as_witness(witness);
+        let actor = actor.with_address(own_address).with_observer(self.observer).with_witness(witness);
         let presence = Presence::new(&ending);
         let last = LastWord { presence, log_store, applier: applier.clone(), timer, snapshotter };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));

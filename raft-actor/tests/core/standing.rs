@@ -275,7 +275,7 @@ fn emptiness(index: u64) -> SnapshotMeta {
     SnapshotMeta {
         id: index,
         last: id(1, index),
-        membership: with_witness(3, 1),
+        membership: Box::new(with_witness(3, 1)),
         membership_log_id: id(1, 1),
         size_bytes: 0,
         witness: true,

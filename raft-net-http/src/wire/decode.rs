@@ -229,7 +229,14 @@ impl Reader<'_> {
         let offset = self.offset + 4;
         let bytes = self.bytes("the membership")?;
         let membership = membership(&bytes).map_err(|reason| WireError::Membership { offset, reason })?;
-        Ok(SnapshotMeta { id, last, membership, membership_log_id, size_bytes, witness })
+        Ok(SnapshotMeta {
+            id,
+            last,
+            membership: Box::new(membership),
+            membership_log_id,
+            size_bytes,
+            witness,
+        })
     }
 
     fn append(&mut self, limits: &Limits) -> Result<AppendEntries, WireError> {

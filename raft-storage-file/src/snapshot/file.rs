@@ -42,7 +42,7 @@ struct Body {
     id: u64,
     last: LogId,
     membership_log_id: LogId,
-    membership: Membership,
+    membership: Box<Membership>,
     witness: bool,
 }
 

@@ -24,7 +24,7 @@ impl<S: StateMachine> Consensus<S> {
     }
 
     /// Has the node be a witness: its state machine holds nothing.
-    pub(crate) fn as_witness(mut self, is_witness: bool) -> Consensus<S> {
+    pub(crate) fn with_witness(mut self, is_witness: bool) -> Consensus<S> {
         self.is_witness = is_witness;
         self
     }

@@ -337,7 +337,7 @@ fn snapshot_samples(members: Membership) -> [Message; 2] {
             snapshot: SnapshotMeta {
                 id: u64::MAX,
                 last: id(3, 9),
-                membership: members,
+                membership: Box::new(members),
                 membership_log_id: id(1, 1),
                 size_bytes: 1_000_000,
                 witness: true,
