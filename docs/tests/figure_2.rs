@@ -3,12 +3,12 @@
 
 use std::{fs, path::PathBuf};
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     package.parent().expect("a package lies one folder below the root").to_owned()
 }
 
-fn read(path: &str) -> String {
+pub(super) fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

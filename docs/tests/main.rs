@@ -1,6 +1,7 @@
 //! The tests that keep the book true, one binary. `tutorial` holds the programs that its pages show.
 
 mod book;
+mod bugs;
 mod figure_2;
 mod reference;
 mod tutorial;

@@ -1,4 +1,4 @@
-//! The programs of the tutorial: chapter by chapter, each a test that runs.
+//! The programs of the tutorial, chapter by chapter, and of the pages after it: each a test that runs.
 
 mod exactly_once;
 mod members;
@@ -11,3 +11,4 @@ mod snapshots;
 #[expect(unreachable_pub, reason = "shown as it stands in a reader's own crate")]
 mod state_machine;
 mod three_nodes;
+mod watching;

@@ -43,6 +43,8 @@ pub struct Plan {
     pub restart: bool,
     /// Whether to show the nodes' logs instead of writing them to files.
     pub logs: bool,
+    /// Whether each node records its core's steps in its folder.
+    pub trace: bool,
 }
 
 impl Plan {

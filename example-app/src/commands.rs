@@ -10,6 +10,7 @@ use crate::{
     logs,
     serve::{self, EXIT_REFUSED},
     settings::{self, KEYS, Settings, Sources},
+    trace::{self, PrintError},
 };
 
 /// Runs the command that `arguments` name, and gives the process's exit code.
@@ -26,6 +27,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match matches.subcommand() {
         Some(("serve", flags)) => run_serve(flags),
         Some(("cluster", flags)) => cluster::run(&plan(flags)),
+        Some(("trace", flags)) => print_traces(flags),
         Some(("check-config", flags)) => check_config(flags),
         Some(("print-config", flags)) => print_config(flags),
         Some((command, flags)) => run_client(command, flags),
@@ -56,6 +58,10 @@ pub fn command_line() -> Command {
                 .arg(switch("reference", "Show every setting at its default, explained")),
         )
         .subcommand(with_endpoints(Command::new("status").about("Show what every node knows of itself")))
+        .subcommand(with_endpoints(
+            Command::new("events").about("Show what happens to every node named, as it happens"),
+        ))
+        .subcommand(trace_command())
         .subcommand(with_endpoints(
             Command::new("snapshot").about("Have each node named take a snapshot, and let go of its old log"),
         ))
@@ -118,6 +124,19 @@ fn member_command() -> Command {
         )
 }
 
+fn trace_command() -> Command {
+    Command::new("trace")
+        .about("Print what nodes have recorded (serve --trace FILE), merged by time")
+        .arg(
+            Arg::new("file")
+                .required(true)
+                .num_args(1..)
+                .value_parser(value_parser!(PathBuf))
+                .help("The files, one a node"),
+        )
+        .arg(switch("json", "The steps as they are in the files, for programs"))
+}
+
 fn cluster_command() -> Command {
     Command::new("cluster")
         .about("Run several nodes on this machine, each a process, and start again what dies")
@@ -135,6 +154,7 @@ fn cluster_command() -> Command {
         )
         .arg(switch("fresh", "Delete the nodes' folders first"))
         .arg(switch("no-restart", "Leave dead what dies"))
+        .arg(switch("trace", "Record every step of each node's core in a file `trace` in its folder"))
         .arg(switch("logs", "Show the nodes' logs instead of writing them to log.txt in their folders"))
 }
 
@@ -235,6 +255,20 @@ fn plan(flags: &ArgMatches) -> Plan {
         fresh: flags.get_flag("fresh"),
         restart: !flags.get_flag("no-restart"),
         logs: flags.get_flag("logs"),
+        trace: flags.get_flag("trace"),
+    }
+}
+
+fn print_traces(flags: &ArgMatches) -> ExitCode {
+    let files: Vec<PathBuf> = flags.get_many::<PathBuf>("file").into_iter().flatten().cloned().collect();
+    match trace::print(&files, flags.get_flag("json"), &mut std::io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads it may have gone, which is no failure of ours.
+        Err(PrintError::Write(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(EXIT_REFUSED)
+        }
     }
 }
 
@@ -245,6 +279,16 @@ fn run_client(command: &str, flags: &ArgMatches) -> ExitCode {
     let endpoints = flags.get_many::<String>("endpoints").into_iter().flatten().cloned();
     let seconds = flags.get_one::<i64>("timeout").copied().unwrap_or_default().unsigned_abs();
     let client = Client::new(endpoints, Duration::from_secs(seconds));
+    if command == "events" {
+        let listened = client::events(&client, flags.get_flag("json"), &mut std::io::stdout().lock());
+        return listened.map_or_else(
+            |error| {
+                eprintln!("{error}");
+                ExitCode::from(EXIT_REFUSED)
+            },
+            |()| ExitCode::SUCCESS,
+        );
+    }
     match ask(&client, command, flags) {
         Ok(answer) => say(answer),
         Err(error) => {

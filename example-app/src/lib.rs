@@ -10,3 +10,4 @@ pub mod node;
 mod replicated;
 pub mod serve;
 pub mod settings;
+pub mod trace;

@@ -12,9 +12,10 @@ use raft_net_http::{Endpoint, HttpTransport};
 use raft_storage_file::{FileLog, FileSnapshots, Identity, Options};
 
 use crate::{
-    api::{self, Api, service::Service},
+    api::{self, Api, events::Connection, service::Service},
     kv::{Kv, machine::Store},
     settings::Settings,
+    trace,
 };
 
 /// Starts the Raft node: its log in its folder, its peers over HTTP, its actors on a thread of their own.
@@ -37,6 +38,10 @@ async fn compose<S: StateMachine>(
     let builder = builder.members(settings.members.clone());
     let builder = builder.witnesses(settings.witnesses.clone()).priorities(settings.priorities.clone());
     let builder = if settings.join { builder.join() } else { builder };
+    let builder = match &settings.trace {
+        Some(file) => builder.observer(trace::to_file(file)?),
+        None => builder,
+    };
     builder
         .storage(FileLog::open_with(settings.data.join("raft"), identity, options)?)
         .snapshots(FileSnapshots::open(settings.data.join("snapshots"), identity)?)
@@ -77,6 +82,7 @@ where
         let app = if peers_apart { app } else { app.configure(peers.routes()) };
         app.configure(api::routes(api.clone(), body_bytes_max))
     });
+    let clients = clients.on_connect(Connection::remember);
     let clients = clients.workers(settings.http_workers).tcp_nodelay(true).backlog(4096);
     let mut servers = vec![clients.disable_signals().shutdown_timeout(2).bind(&settings.address)?.run()];
     if let Some(address) = &settings.peer_address {

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, SnapshotError, WriteError},
+    events::Events,
     membership::{ChangeError, MembershipChange},
     node::Node,
     state_machine::{StateMachine, Witness},
@@ -46,6 +47,10 @@ impl Service for Node<Store> {
 
     async fn status(&self) -> Status {
         Node::status(self).await
+    }
+
+    fn events(&self, capacity: usize) -> Option<Events> {
+        Some(Node::events(self, capacity))
     }
 
     async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotError> {
@@ -96,6 +101,10 @@ impl Service for Node<Witness> {
 
     async fn status(&self) -> Status {
         Node::status(self).await
+    }
+
+    fn events(&self, capacity: usize) -> Option<Events> {
+        Some(Node::events(self, capacity))
     }
 
     async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotError> {

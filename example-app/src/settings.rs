@@ -58,6 +58,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// What is logged.
     pub log: String,
+    /// Where the core's steps are recorded, if they are.
+    pub trace: Option<PathBuf>,
     /// How the Raft node behaves.
     pub raft: Config,
 }

@@ -2,6 +2,8 @@
 
 mod bad_input;
 mod basics;
+mod consistency;
+mod events;
 mod exactly_once;
 mod harness;
 mod leader_loss;

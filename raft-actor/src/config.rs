@@ -30,9 +30,10 @@ pub struct Config {
     pub cache_bytes_max: u64,
     /// Bytes of one encoded command. Default 2 MiB.
     pub command_bytes_max: u64,
-    /// Writes under way on one node; one more is refused as overloaded. Default 65,536.
+    /// Writes under way on one node, of its own clients and of those that other nodes carry to it; one more
+    /// is refused as overloaded. Default 65,536.
     pub writes_max: u64,
-    /// Bytes of commands under way on one node. Default 64 MiB.
+    /// Bytes of commands under way on one node, counted the same. Default 64 MiB.
     pub write_bytes_max: u64,
     /// Reads under way on one node; one more is refused as overloaded. Default 65,536.
     pub reads_max: u64,

@@ -191,3 +191,31 @@ pub enum StartError {
         node: NodeId,
     },
 }
+
+/// A trace that cannot be read on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TraceError {
+    /// The trace could not be read.
+    /// What to do: as the source says.
+    #[error("trace {trace}, line {line}: {source}")]
+    Io {
+        /// Which of the traces, counted from 1.
+        trace: usize,
+        /// The line, counted from 1.
+        line: usize,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// The line is not a step of this format.
+    /// What to do: give traces of this version only; where a file was damaged, delete the line.
+    #[error("trace {trace}, line {line}: not a step of a trace: {what}")]
+    Malformed {
+        /// Which of the traces, counted from 1.
+        trace: usize,
+        /// The line, counted from 1.
+        line: usize,
+        /// What was expected.
+        what: String,
+    },
+}

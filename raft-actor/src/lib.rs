@@ -5,7 +5,8 @@
 //! - [`types`], [`membership`], [`message`]: the words.
 //! - [`config`], [`error`], [`status`]: plain data at the edges.
 //! - [`storage`], [`state_machine`], [`transport`], [`runtime`]: the seams.
-//! - [`core`] decides; an [`observer`] may watch it.
+//! - [`core`] decides; an [`observer`] may watch it, and a [`trace`] records what it did.
+//! - [`events`]: what happens to a node, for those who ask.
 //! - [`node`]: composes the actors, which do, and is the handle that writes and reads.
 //! - [`client`]: follows the leader, and writes exactly once.
 
@@ -27,10 +28,13 @@ pub mod transport;
 
 // Decides.
 pub mod core;
+pub(crate) mod notation;
 pub mod observer;
+pub mod trace;
 
 // Does.
 pub(crate) mod actors;
+pub mod events;
 pub(crate) mod lifecycle;
 pub mod node;
 

@@ -23,6 +23,7 @@ use crate::{
     },
     config::Config,
     error::{ReadError, SnapshotError, WriteError},
+    events::Events,
     lifecycle::Ending,
     message::Envelope,
     runtime::{
@@ -196,6 +197,15 @@ impl<S: StateMachine> Node<S> {
         self.0.ending.wait().await;
         let gone = || Status::of_a_node_that_is_gone(self.0.id, self.0.ending.failure());
         self.0.ending.final_status().unwrap_or_else(gone)
+    }
+
+    /// Everything that happens to this node from now on, after its present state. At most `capacity` events
+    /// wait for the reader, and at least one; what is more is counted and left out.
+    pub fn events(&self, capacity: usize) -> Events {
+        let Shared { id, runtime, ending, consensus, .. } = &*self.0;
+        let (events, subscriber) = Events::new(*id, capacity, ending.clone(), runtime.clone());
+        consensus.send(Mail::Subscribe(subscriber));
+        events
     }
 
     /// Where a transport delivers this node's mail.

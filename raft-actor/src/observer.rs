@@ -1,6 +1,8 @@
 //! A look at the core while it works, for those who only watch: traces, and tests that hold every step of a
 //! whole node against Raft's invariants.
 
+use std::sync::Arc;
+
 use crate::{
     core::{Effect, Input, Raft},
     types::Time,
@@ -18,6 +20,17 @@ pub trait Observer: Send + Sync + 'static {
 
     /// The core has taken a batch in.
     fn stepped(&self, step: Step<'_>);
+}
+
+/// A shared observer is an observer.
+impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn started(&self, now: Time, raft: &Raft) {
+        (**self).started(now, raft);
+    }
+
+    fn stepped(&self, step: Step<'_>) {
+        (**self).stepped(step);
+    }
 }
 
 /// One step of a core.

@@ -258,7 +258,7 @@ fn a_write_that_could_not_leave_is_carried_once_there_is_a_way() {
             // The node hears of a leader which it cannot reach itself.
             lead(&node, vec![], 1);
             scene.wait(100).await;
-            assert_eq!(scene.ear.carried(), []);
+            assert_eq!(scene.ear.carried(), [0; 0]);
             scene.network.attach(NodeId(2), Arc::new(scene.ear.clone()));
             for _ in 0..40 {
                 lead(&node, vec![], 1);

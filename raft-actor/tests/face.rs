@@ -5,10 +5,11 @@ use std::sync::Arc;
 use actix::{Actor, Context, Handler, Supervisor};
 use raft_actor::{
     actix::{
-        ClientWrite, GetStatus, RaftNode, ReadState, Shutdown, TransferLeadership,
+        ChangeMembership, ClientWrite, GetStatus, RaftNode, ReadState, Shutdown, TransferLeadership,
         ports::{ActorLogStorage, ActorTransport, Connect, PurgeLog, ReadLog, RecoverLog, WriteLog},
     },
     error::WriteError,
+    membership::{ChangeError, MembershipChange, MembershipError},
     node::Node,
     runtime::{SharedRuntime, actix::ActixRuntime},
     state_machine::StateMachine,
@@ -164,6 +165,30 @@ async fn a_write_that_nobody_waits_for_is_made_all_the_same() {
     actor.do_send(ClientWrite::<Counter>(20));
     let outcome = actor.send(ClientWrite::<Counter>(22)).await.expect("the actor lives");
     assert_eq!(outcome.map(|(_, value)| value), Ok(42));
+    for node in nodes {
+        node.shutdown().await;
+    }
+}
+
+#[actix::test]
+async fn an_actor_changes_the_members_and_says_why_it_does_not() {
+    let runtime: SharedRuntime = Arc::new(ActixRuntime::new(1).expect("an arbiter"));
+    let nodes = three_nodes(runtime).await;
+    let actor = RaftNode::new(nodes[0].clone()).start();
+    actor.send(ClientWrite::<Counter>(1)).await.expect("the actor lives").expect("there is a leader");
+
+    let change = MembershipChange::new().add_learner(NodeId(4), "elsewhere");
+    let made = actor.send(ChangeMembership(change)).await.expect("the actor lives").expect("it is made");
+    let status = actor.send(GetStatus).await.expect("the actor lives");
+    assert!(status.last_log_id.index >= made.index);
+    let written = actor.send(ClientWrite::<Counter>(1)).await.expect("the actor lives");
+    assert!(written.expect("the cluster goes on").0.index > made.index);
+    let learners = actor.send(GetStatus).await.expect("the actor lives").membership.learners().clone();
+    assert_eq!(learners, [NodeId(4)].into());
+
+    let change = MembershipChange::new().remove(NodeId(7));
+    let refused = actor.send(ChangeMembership(change)).await.expect("the actor lives");
+    assert_eq!(refused, Err(ChangeError::Invalid(MembershipError::NotAMember(NodeId(7)))));
     for node in nodes {
         node.shutdown().await;
     }

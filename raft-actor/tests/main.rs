@@ -4,6 +4,7 @@ mod composition;
 mod core;
 mod encounters;
 mod endurance;
+mod events;
 mod exactly_once;
 mod exhaustive;
 mod face;
@@ -11,6 +12,7 @@ mod failures;
 mod machines;
 mod members;
 mod network;
+mod overload;
 mod reads;
 mod runtime;
 mod scripts;
@@ -19,6 +21,7 @@ mod simulation;
 mod snapshots;
 mod starving;
 mod tidy;
+mod trace;
 mod witnesses;
 
 /// How many seeds a random test runs: as the environment variable `RAFT_ACTOR_SEEDS` says, or as many as are

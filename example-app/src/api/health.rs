@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
-use super::{API_VERSION, Api, error::ApiError, json, raft_status::RaftStatus};
+use super::{API_VERSION, Api, error::ApiError, json};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
@@ -64,7 +64,5 @@ async fn readyz(api: web::Data<Api>) -> HttpResponse {
 }
 
 async fn raft_status(api: web::Data<Api>) -> HttpResponse {
-    let status = api.service.status().await;
-    let revision = api.service.summary().await.map_or(0, |summary| summary.revision);
-    json(&RaftStatus::new(api.identity.cluster_id, revision, &status))
+    json(&api.raft_status().await)
 }

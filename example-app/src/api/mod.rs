@@ -6,6 +6,7 @@ mod body;
 mod cluster;
 mod consistency;
 mod error;
+pub mod events;
 mod health;
 mod keys;
 mod members;
@@ -26,9 +27,11 @@ use std::sync::{
 use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, web};
 use raft_actor::client::session::SessionOutput;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use self::{
     error::ApiError,
+    raft_status::RaftStatus,
     response::Header,
     service::{Consistency, Identity, Service},
     session::InSession,
@@ -48,12 +51,19 @@ pub struct Api {
     identity: Identity,
     /// The highest term seen; answers to reads tell it until a command of a later term is applied.
     term: AtomicU64,
+    /// Clients that listen to events.
+    listeners: Arc<Semaphore>,
 }
 
 impl Api {
     /// The face of `service`.
     pub fn new(service: Arc<dyn Service>, identity: Identity) -> Api {
-        Api { service, identity, term: AtomicU64::new(0) }
+        Api {
+            service,
+            identity,
+            term: AtomicU64::new(0),
+            listeners: Arc::new(Semaphore::new(events::LISTENERS_MAX)),
+        }
     }
 
     async fn write(&self, in_session: InSession, command: Command) -> Result<HttpResponse, ApiError> {
@@ -89,6 +99,17 @@ impl Api {
         Ok(HttpResponse::Ok().content_type("application/json").body(response::body(header, &reply)))
     }
 
+    /// What this node knows of itself.
+    async fn raft_status(&self) -> RaftStatus {
+        let status = self.service.status().await;
+        RaftStatus::new(self.identity.cluster_id, self.revision().await, &status)
+    }
+
+    /// The revision of this node's own store.
+    async fn revision(&self) -> i64 {
+        self.service.summary().await.map_or(0, |summary| summary.revision)
+    }
+
     fn header(&self, revision: i64, term: u64) -> Header {
         let raft_term = self.term.fetch_max(term, Ordering::Relaxed).max(term);
         let Identity { cluster_id, node_id, .. } = &self.identity;
@@ -106,6 +127,7 @@ pub fn routes(api: web::Data<Api>, body_bytes_max: usize) -> impl FnOnce(&mut we
         }
         config
             .configure(health::routes)
+            .configure(events::routes)
             .configure(admin::routes)
             .configure(members::admin_routes)
             .configure(session::routes)

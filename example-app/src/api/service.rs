@@ -8,6 +8,7 @@ use bytes::Bytes;
 use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, SnapshotError, WriteError},
+    events::Events,
     membership::{ChangeError, MembershipChange},
     status::Status,
     types::{ClusterId, NodeId, SnapshotMeta},
@@ -47,6 +48,12 @@ pub trait Service: Send + Sync + 'static {
 
     /// What this node knows of itself and of its peers.
     async fn status(&self) -> Status;
+
+    /// What happens to this node from now on; at most `capacity` events wait. Default: nobody can tell.
+    fn events(&self, capacity: usize) -> Option<Events> {
+        let _ = capacity;
+        None
+    }
 
     /// Takes a snapshot of this node's own store. Default: there are none.
     async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotError> {

@@ -1,6 +1,7 @@
 //! The command line's client: asks one node, and the next one where that is not there.
 
 mod commands;
+mod events;
 mod members;
 mod table;
 #[cfg(test)]
@@ -12,9 +13,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 pub use self::commands::{Get, delete, get, put, snapshot, status};
+pub use self::events::events;
 pub use self::members::{add_member, change_member, members, set_priority};
 pub use self::table::table;
 use crate::api::raft_status::RaftStatus;
+
+/// How long a connection may take to be made.
+const OPEN_MAX: Duration = Duration::from_secs(5);
 
 /// Talks to the nodes of one cluster.
 #[derive(Clone, Debug)]
@@ -99,6 +104,12 @@ impl Client {
     /// Asks one node for its view of itself.
     pub fn raft_status(&self, endpoint: &str) -> Result<RaftStatus, ureq::Error> {
         self.agent.get(format!("http://{endpoint}/raft/status")).call()?.body_mut().read_json()
+    }
+
+    /// Asks one node for an answer that has no end.
+    fn open(&self, endpoint: &str, path: &str) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let request = self.agent.get(format!("http://{endpoint}{path}"));
+        request.config().timeout_global(None).timeout_connect(Some(OPEN_MAX)).build().call()
     }
 
     /// Has one node do something; its answer, or why not.

@@ -130,6 +130,9 @@ fn spawn(plan: &Plan, node: u64) -> io::Result<process::Child> {
         .stdin(Stdio::piped())
         // A group of its own: Ctrl-C reaches this process alone, which passes it on in order.
         .process_group(0);
+    if plan.trace {
+        command.arg("--trace").arg(folder.join("trace"));
+    }
     if !plan.logs {
         let log = OpenOptions::new().create(true).append(true).open(folder.join("log.txt"))?;
         command.stdout(log.try_clone()?).stderr(log);

@@ -93,6 +93,12 @@ pub const KEYS: &[Key] = &[
         "info",
         "What is logged, in the syntax of tracing: a level, or target=level, parted by commas.",
     ),
+    optional(
+        "trace",
+        "node1.trace",
+        "A file to which every step of this node's Raft core is appended, a line of JSON each; it grows\n\
+         without end. Not set: nothing is recorded.",
+    ),
     key("heartbeat_interval_ms", "50", "How often a leader says that it lives, in milliseconds."),
     key(
         "election_timeout_min_ms",

@@ -57,6 +57,7 @@ impl Reader {
             body_bytes_max: self.size("body_bytes_max", 1),
             segment_bytes: self.number("segment_bytes", 16 << 10),
             log: self.text("log"),
+            trace: Some(self.text("trace")).filter(|file| !file.is_empty()).map(PathBuf::from),
             raft: self.raft(),
         };
         let Settings { node_id, members, .. } = &settings;

@@ -29,6 +29,8 @@ pub(crate) struct Cluster {
     pub(crate) flags: Vec<String>,
     /// The one of the nodes that is a witness.
     pub(crate) witness: Option<usize>,
+    /// Whether nodes record their cores' steps.
+    pub(crate) traced: bool,
     /// The nodes from here on join, and wait to be added.
     first_members: usize,
     agent: ureq::Agent,
@@ -44,6 +46,7 @@ impl Cluster {
             processes: (0..nodes).map(|_| None).collect(),
             flags: Vec::new(),
             witness: None,
+            traced: false,
             first_members: nodes,
             agent: agent(Duration::from_secs(8)),
         }
@@ -90,6 +93,11 @@ impl Cluster {
         self.folder.path().join(format!("node{node}"))
     }
 
+    /// Where a node records its core's steps.
+    pub(crate) fn trace(&self, node: usize) -> PathBuf {
+        self.folder.path().join(format!("node{node}.trace"))
+    }
+
     /// The command that runs a node.
     pub(crate) fn command(&self, node: usize) -> Command {
         let first = 1..=self.first_members;
@@ -108,6 +116,9 @@ impl Cluster {
                 command.args(["--witnesses", &witness.to_string()]);
             }
             command.args((witness == node).then_some("--witness"));
+        }
+        if self.traced {
+            command.arg("--trace").arg(self.trace(node));
         }
         command.arg("--data").arg(self.data(node)).args(&self.flags).stdin(Stdio::piped());
         command
@@ -135,11 +146,20 @@ impl Cluster {
         }
     }
 
+    /// Has a node stand still, as if its machine had been frozen, until `thaw`.
+    pub(crate) fn freeze(&self, node: usize) {
+        send_signal(self.processes[node - 1].as_ref().expect("it runs"), "STOP");
+    }
+
+    /// Has a frozen node go on.
+    pub(crate) fn thaw(&self, node: usize) {
+        send_signal(self.processes[node - 1].as_ref().expect("it runs"), "CONT");
+    }
+
     /// Sends a signal by name, and waits for the end.
     pub(crate) fn signal(&mut self, node: usize, signal: &str) -> ExitStatus {
         let process = self.processes[node - 1].take().expect("it runs");
-        let sent = Command::new("kill").args([&format!("-{signal}"), &process.id().to_string()]).status();
-        assert!(sent.expect("kill is there").success());
+        send_signal(&process, signal);
         wait_for_exit(process, Duration::from_secs(20))
     }
 
@@ -221,6 +241,11 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+fn send_signal(process: &Child, signal: &str) {
+    let sent = Command::new("kill").args([&format!("-{signal}"), &process.id().to_string()]).status();
+    assert!(sent.expect("kill is there").success());
 }
 
 /// Waits for a process; kills it where it takes too long.

@@ -15,26 +15,29 @@ use super::{
     reads::{Read, Reads},
     replicator,
     snapshotter::Snapshotting,
-    waiter::{RemoteWaiter, Waiter},
+    waiter::Waiter,
+    watchers::Watchers,
     writes::{Pending, Writes},
 };
 use crate::{
     config::Config,
     core::{Effect, Effects, Input, LogReader, Raft},
     error::{SnapshotError, WriteError},
+    events::Subscriber,
     lifecycle::{Ending, Phase},
     membership::MembershipChange,
-    message::{Envelope, ForwardWrites, ForwardWritesReply, Introduction, Message},
-    observer::{Observer, Step},
+    message::{Envelope, Introduction, Message},
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
+        permits::Permits,
     },
     state_machine::StateMachine,
     status::Status,
     types::{Entries, LogIndex, NodeId, Role, SnapshotMeta, Term, Time},
 };
 
+mod carried;
 mod members;
 
 /// Where so many messages wait for the leader's link already, writes are not carried yet.
@@ -66,6 +69,8 @@ pub(crate) enum Mail<S: StateMachine> {
     ForwardNotSent { id: u64 },
     /// Somebody wants to know.
     Status(oneshot::Sender<Status>),
+    /// Somebody wants to be told of all that happens.
+    Subscribe(Subscriber),
     /// Somebody wants another leader. Answered by whether this node has stopped leading.
     Transfer { to: Option<NodeId>, reply: oneshot::Sender<bool> },
     /// From another actor, for the core as it is.
@@ -98,10 +103,12 @@ pub(crate) struct Consensus<S: StateMachine> {
     cast: Cast<S>,
     ending: Arc<Ending>,
     acquaintances: Arc<Acquaintances>,
-    observer: Option<Arc<dyn Observer>>,
+    watchers: Watchers,
     is_witness: bool,
     misfit: Option<String>,
     writes: Writes<S>,
+    /// What may be under way here, for this node's clients and for those of others.
+    write_permits: Permits,
     reads: Reads<S>,
     changes: Changes,
     /// Where this node says that it is reached, where the log says otherwise.
@@ -130,6 +137,7 @@ impl<S: StateMachine> Consensus<S> {
         cast: Cast<S>,
         ending: Arc<Ending>,
         acquaintances: Arc<Acquaintances>,
+        write_permits: Permits,
         run: u32,
     ) -> Consensus<S> {
         Consensus {
@@ -138,10 +146,11 @@ impl<S: StateMachine> Consensus<S> {
             cast,
             ending,
             acquaintances,
-            observer: None,
+            watchers: Watchers::default(),
             is_witness: false,
             misfit: None,
             writes: Writes::new(run),
+            write_permits,
             reads: Reads::new(run),
             changes: Changes::new(run),
             given_address: None,
@@ -159,8 +168,8 @@ impl<S: StateMachine> Consensus<S> {
     }
 
     /// The same, watched.
-    pub(crate) fn with_observer(mut self, observer: Option<Arc<dyn Observer>>) -> Consensus<S> {
-        self.observer = observer;
+    pub(crate) fn with_watchers(mut self, watchers: Watchers) -> Consensus<S> {
+        self.watchers = watchers;
         self
     }
 
@@ -182,18 +191,24 @@ impl<S: StateMachine> Consensus<S> {
             Mail::LogRead { reader, entries } => self.inputs.push(Input::LogRead { reader, entries }),
             Mail::Applied { index } => self.inputs.push(Input::Applied { index }),
             Mail::Unreachable { peer } => {
-                self.unreachable.insert(peer);
+                if self.unreachable.insert(peer) {
+                    self.watchers.link(peer, false, now, &self.raft);
+                }
                 self.writes.link_lost(peer);
                 self.inputs.push(Input::Unreachable { peer });
             }
             Mail::Gone { peer } => self.inputs.push(Input::Gone { peer }),
             Mail::Reachable { peer } => {
                 self.unreachable.remove(&peer);
+                self.watchers.link(peer, true, now, &self.raft);
                 self.arrived.extend(self.writes.unpark());
             }
             Mail::ForwardNotSent { id } => self.park(id),
             // Nobody waits any more where the answer cannot be sent.
             Mail::Status(reply) => drop(reply.send(self.raft.status(now))),
+            Mail::Subscribe(subscriber) => {
+                self.watchers.subscribe(subscriber, now, &self.raft, &self.unreachable);
+            }
             Mail::Transfer { to, reply } => {
                 self.transfers.push(reply);
                 self.inputs.push(Input::Transfer { to });
@@ -234,39 +249,6 @@ impl<S: StateMachine> Consensus<S> {
         }
     }
 
-    /// Writes that another node has carried here. What cannot be decoded is refused at the door: in the log
-    /// it would stop every node.
-    fn take_carried(&mut self, from: NodeId, forward: ForwardWrites, now: Time) {
-        let Some(origin) = self.cast.links.to(from).cloned() else { return };
-        if !self.writes.is_new(from, forward.id) {
-            return;
-        }
-        let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin);
-        let deadline = now.after(self.config.request_timeout);
-        for (command, waiter) in forward.commands.into_iter().zip(waiters) {
-            let waiter = Waiter::Remote(waiter);
-            if postcard::from_bytes::<S::Command>(&command).is_ok() {
-                self.arrived.push(Pending { command, waiter, deadline });
-            } else {
-                waiter.settle(Err(WriteError::Malformed));
-            }
-        }
-    }
-
-    fn forward_answered(&mut self, reply: ForwardWritesReply) {
-        let leader = self.raft.leader();
-        for write in self.writes.answered(reply) {
-            self.writes.park(write, leader);
-        }
-    }
-
-    fn park(&mut self, forward: u64) {
-        let leader = self.raft.leader();
-        for write in self.writes.not_sent(forward) {
-            self.writes.park(write, leader);
-        }
-    }
-
     /// Steps the core until this turn has nothing left for it.
     fn turn(&mut self, now: Time) {
         if now >= self.raft.deadline() {
@@ -283,7 +265,7 @@ impl<S: StateMachine> Consensus<S> {
                 break;
             }
             let mut effects = std::mem::take(&mut self.effects);
-            self.step(now, &mut effects);
+            self.watchers.step(&mut self.raft, now, &mut self.inputs, &mut effects);
             for effect in effects.drain(..) {
                 self.carry_out(effect);
             }
@@ -300,15 +282,6 @@ impl<S: StateMachine> Consensus<S> {
         }
     }
 
-    fn step(&mut self, now: Time, effects: &mut Effects) {
-        let Some(observer) = &self.observer else {
-            return self.raft.step_all(now, self.inputs.drain(..), effects);
-        };
-        let inputs = std::mem::take(&mut self.inputs);
-        self.raft.step_all(now, inputs.iter().cloned(), effects);
-        observer.stepped(Step { now, inputs: &inputs, effects, raft: &self.raft });
-    }
-
     /// Sends what has arrived on its way: into the core of a leader, to the leader, or aside until there is
     /// one.
     fn route(&mut self) {
@@ -320,7 +293,7 @@ impl<S: StateMachine> Consensus<S> {
             for write in writes {
                 match write.waiter {
                     // Its own node goes on, and keeps it for the next leader.
-                    Waiter::Remote(_) => self.writes.park(write, None),
+                    Waiter::Remote { .. } => self.writes.park(write, None),
                     Waiter::Local { .. } => write.waiter.settle(Err(WriteError::Stopped)),
                 }
             }
@@ -449,6 +422,7 @@ impl<S: StateMachine> Consensus<S> {
     /// Has the timer fire when the core, or something that waits here, is next due.
     fn arm(&mut self, now: Time) {
         let mut next = self.raft.deadline();
+        next = self.watchers.deadline(&self.raft).map_or(next, |due| due.min(next));
         let housekeeping = self.writes.any_with_deadline()
             || !self.reads.is_empty()
             || !self.changes.is_empty()
@@ -475,9 +449,7 @@ impl<S: StateMachine> Actor for Consensus<S> {
     type Message = Mail<S>;
 
     fn started(&mut self, context: &mut Context<Mail<S>>) {
-        if let Some(observer) = &self.observer {
-            observer.started(context.now(), &self.raft);
-        }
+        self.watchers.started(context.now(), &self.raft);
         self.arm(context.now());
     }
 
@@ -490,6 +462,7 @@ impl<S: StateMachine> Actor for Consensus<S> {
             self.turn(now);
             self.shut_down(now, context);
             self.end_if_misfit(context);
+            self.watchers.pass_time(now, &self.raft, self.config.election_timeout_min);
         }
         if context.is_stopping() {
             self.farewell(now);

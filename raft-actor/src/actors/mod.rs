@@ -10,7 +10,7 @@
 //!
 //! Beside them: [`waiter`], a client that waits for its write; [`writes`], [`reads`] and [`changes`], what
 //! the consensus actor remembers of writes, reads and changes of members under way; [`links`], its
-//! replicators.
+//! replicators; [`watchers`], who is told what happens.
 //!
 //! Mail between them carries batches. None of them decides anything that Raft has a rule for.
 
@@ -24,4 +24,5 @@ pub(crate) mod reads;
 pub(crate) mod replicator;
 pub(crate) mod snapshotter;
 pub(crate) mod waiter;
+pub(crate) mod watchers;
 pub(crate) mod writes;

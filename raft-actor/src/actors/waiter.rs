@@ -27,7 +27,12 @@ pub(crate) enum Waiter<S: StateMachine> {
         permit: Permit,
     },
     /// A client of another node.
-    Remote(RemoteWaiter),
+    Remote {
+        /// Its place in the batch that was carried here.
+        waiter: RemoteWaiter,
+        /// Its share of what may be under way on this node.
+        permit: Permit,
+    },
 }
 
 impl<S: StateMachine> Waiter<S> {
@@ -41,7 +46,8 @@ impl<S: StateMachine> Waiter<S> {
                 // A caller that no longer waits is no error.
                 let _ = reply.send(outcome);
             }
-            Waiter::Remote(waiter) => {
+            Waiter::Remote { waiter, permit } => {
+                drop(permit);
                 let encode = |(id, output)| match postcard::to_allocvec(&output) {
                     Ok(bytes) => Ok((id, Bytes::from(bytes))),
                     Err(_) => Err(WriteError::Unknown),
@@ -52,16 +58,16 @@ impl<S: StateMachine> Waiter<S> {
     }
 
     /// Tells that the outcome is unknown, and hands over the share of what is under way: the write still is.
-    pub(crate) fn give_up(self) -> Option<Permit> {
+    pub(crate) fn give_up(self) -> Permit {
         match self {
             Waiter::Local { reply, permit } => {
                 // A caller that no longer waits is no error.
                 let _ = reply.send(Err(WriteError::Unknown));
-                Some(permit)
+                permit
             }
-            Waiter::Remote(waiter) => {
+            Waiter::Remote { waiter, permit } => {
                 waiter.settle(Err(WriteError::Unknown));
-                None
+                permit
             }
         }
     }
@@ -94,7 +100,8 @@ impl RemoteWaiter {
         (0..count).map(|position| RemoteWaiter { batch: batch.clone(), position, settled: false }).collect()
     }
 
-    fn settle(mut self, result: Result<(LogId, Bytes), WriteError>) {
+    /// Tells what has become of it.
+    pub(crate) fn settle(mut self, result: Result<(LogId, Bytes), WriteError>) {
         self.put(result);
     }
 

@@ -129,7 +129,7 @@ impl<S: StateMachine> Writes<S> {
     /// Keeps a write until there is a leader. Another node's is sent back instead: that node keeps it.
     pub(crate) fn park(&mut self, write: Pending<S>, leader: Option<NodeId>) {
         match write.waiter {
-            Waiter::Remote(_) => write.waiter.settle(Err(WriteError::NotLeader { leader })),
+            Waiter::Remote { .. } => write.waiter.settle(Err(WriteError::NotLeader { leader })),
             Waiter::Local { .. } => self.parked.push(write),
         }
     }
@@ -230,7 +230,7 @@ impl<S: StateMachine> Writes<S> {
         while let Some((last, _)) = self.patience.pop_front_if(|(_, deadline)| *deadline <= now) {
             // Committed too late, or never: a quorum or this node's own disk does not answer.
             while let Some((id, waiter)) = self.waiting.pop_front_if(|(id, _)| id.index <= last) {
-                self.overdue.extend(waiter.give_up().map(|permit| (id.index, permit)));
+                self.overdue.push_back((id.index, waiter.give_up()));
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::{
         log_store::{self, LogStore},
         replicator::{Replicator, Route},
         snapshotter::{self, Snapshotter, Snapshotting},
+        watchers::Watchers,
     },
     config::Config,
     core::Raft,
@@ -54,7 +55,7 @@ pub struct NodeBuilder<S: StateMachine> {
     snapshots: Option<Arc<dyn SnapshotStorage>>,
     transport: Option<Arc<dyn Transport>>,
     runtime: Option<SharedRuntime>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl<S: StateMachine> NodeBuilder<S> {
@@ -73,7 +74,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             snapshots: None,
             transport: None,
             runtime: None,
-            observer: None,
+            observers: Vec::new(),
         }
     }
 
@@ -155,9 +156,9 @@ impl<S: StateMachine> NodeBuilder<S> {
         self
     }
 
-    /// Who watches the core's steps. Default: nobody.
+    /// One more who watches the core's steps. Default: nobody.
     pub fn observer(mut self, observer: impl Observer) -> NodeBuilder<S> {
-        self.observer = Some(Arc::new(observer));
+        self.observers.push(Arc::new(observer));
         self
     }
 
@@ -266,13 +267,14 @@ impl<S: StateMachine> NodeBuilder<S> {
         let run = runtime.random() as u32;
         let acquaintances = Arc::new(Acquaintances::default());
         let (config, known) = (self.config.clone(), acquaintances.clone());
-        let actor = Consensus::new(raft, config, cast, ending.clone(), known, run);
-        let actor = actor.with_address(own_address).with_observer(self.observer).with_witness(witness);
+        let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
+        let actor = Consensus::new(raft, config, cast, ending.clone(), known, writes.clone(), run);
+        let actor = actor.with_address(own_address).with_witness(witness);
+        let actor = actor.with_watchers(Watchers::new(self.observers));
         let presence = Presence::new(&ending);
         let last = LastWord { presence, log_store, applier: applier.clone(), timer, snapshotter };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
 
-        let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
         let reads = Permits::new(self.config.reads_max, u64::MAX);
         Node(Arc::new(Shared {
             id: self.id,

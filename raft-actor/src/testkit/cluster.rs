@@ -1,6 +1,6 @@
 //! A whole cluster in one process: real nodes on any runtime, with logs in memory and an in-memory network.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     memory::{MemoryLog, MemorySnapshots},
@@ -9,11 +9,15 @@ use super::{
 use crate::{
     config::Config,
     error::StartError,
-    node::Node,
+    node::{Node, NodeBuilder},
+    observer::Observer,
     runtime::{SharedRuntime, sleep_until},
     state_machine::StateMachine,
     types::{NodeId, Role},
 };
+
+/// Who watches a node.
+type Observe = Box<dyn Fn(NodeId) -> Arc<dyn Observer> + Send + Sync>;
 
 /// A cluster of nodes that run the same application.
 pub struct Cluster<S: StateMachine> {
@@ -21,6 +25,7 @@ pub struct Cluster<S: StateMachine> {
     network: Network,
     config: Config,
     new_state: Box<dyn Fn() -> S + Send + Sync>,
+    observers: Vec<Observe>,
     members: Vec<(NodeId, String)>,
     logs: BTreeMap<NodeId, MemoryLog>,
     snapshots: BTreeMap<NodeId, MemorySnapshots>,
@@ -56,11 +61,17 @@ impl<S: StateMachine> Cluster<S> {
             runtime,
             config,
             new_state: Box::new(new_state),
+            observers: Vec::new(),
             members: (1..=count).map(|number| (NodeId(number), format!("node {number}"))).collect(),
             logs: (1..=count).map(|number| (NodeId(number), MemoryLog::new())).collect(),
             snapshots: BTreeMap::new(),
             nodes: BTreeMap::new(),
         }
+    }
+
+    /// Has every node that starts from now on be watched by what `observer` gives for it.
+    pub fn observe(&mut self, observer: impl Fn(NodeId) -> Arc<dyn Observer> + Send + Sync + 'static) {
+        self.observers.push(Box::new(observer));
     }
 
     /// Starts a node that does not run, on what its log holds. One that is not among the first joins, and
@@ -71,7 +82,11 @@ impl<S: StateMachine> Cluster<S> {
         let builder = Node::builder(id, (self.new_state)());
         let is_first = self.members.iter().any(|(member, _)| *member == id);
         let builder = if is_first { builder.members(self.members.clone()) } else { builder.join() };
-        let node = builder
+        let watched = |builder: NodeBuilder<S>, observe: &Observe| builder.observer(observe(id));
+        let node = self
+            .observers
+            .iter()
+            .fold(builder, watched)
             .storage(log)
             .snapshots(snapshots)
             .transport(self.network.transport(id))

@@ -4,18 +4,24 @@
 //!
 //! Cloning is cheap: nodes are shared until they step.
 
+mod disk;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     rc::Rc,
 };
 
-use super::invariants::{Invariants, Sight, Violation, id_at};
+use bytes::Bytes;
+
+pub use disk::{Disk, LogWork, Machine, MachineWork, SnapshotWork};
+
+use super::invariants::{Invariants, PURGED_IS_IN_A_SNAPSHOT, Sight, Violation};
 use crate::{
     config::Config,
     core::{Effect, Effects, Input, Raft},
     membership::Membership,
-    message::Message,
-    types::{Entry, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Time},
+    message::{InstallSnapshot, Message},
+    types::{LogId, LogIndex, NodeId, SnapshotMeta, Time},
 };
 
 /// A message on the wire.
@@ -29,25 +35,6 @@ pub struct Mail {
     pub message: Message,
 }
 
-/// What a node's disk holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Disk {
-    /// Term and vote.
-    pub hard_state: HardState,
-    /// The log, from index 1 on.
-    pub entries: Vec<Entry>,
-}
-
-impl Disk {
-    fn write(&mut self, write: &LogWrite) {
-        self.hard_state = write.hard_state.unwrap_or(self.hard_state);
-        if let Some(from) = write.truncate_from {
-            self.entries.truncate(from.previous().0 as usize);
-        }
-        self.entries.extend(write.entries.iter().cloned());
-    }
-}
-
 /// A node: its core while it runs, its disk always.
 #[derive(Clone, Debug)]
 pub struct CoreNode {
@@ -57,10 +44,14 @@ pub struct CoreNode {
     pub disk: Disk,
     /// What the disk will hold once all is flushed.
     pub written: Disk,
-    /// Writes that are not flushed, oldest first.
-    pub unflushed: VecDeque<LogWrite>,
-    /// What the state machine has seen in this run.
-    pub applied: Vec<Entry>,
+    /// What the disk has not done yet, oldest first.
+    pub unflushed: VecDeque<LogWork>,
+    /// What is not done about snapshots yet, oldest first.
+    pub unstored: VecDeque<SnapshotWork>,
+    /// What the state machine has not done yet, oldest first.
+    pub waiting: VecDeque<MachineWork>,
+    /// The state machine.
+    pub machine: Machine,
 }
 
 /// Something that has happened at a node.
@@ -70,6 +61,12 @@ pub enum Event {
     Did(Effect),
     /// Its write of this sequence is on its disk.
     Flushed(u64),
+    /// Its log is purged up to here, durably.
+    Purged(LogId),
+    /// This is done about a snapshot.
+    Stored(SnapshotWork),
+    /// Its state machine's state was replaced by a snapshot's.
+    Restored(SnapshotMeta),
     /// Its commit index has risen to this.
     Committed(LogIndex),
 }
@@ -88,6 +85,12 @@ pub struct Cores {
     base: Membership,
     cut: BTreeSet<(NodeId, NodeId)>,
     seeds: BTreeMap<NodeId, u64>,
+    /// Nodes that were not there at first: they know of no members until the log tells.
+    joined: BTreeSet<NodeId>,
+    /// Nodes whose state machine does nothing for now.
+    stalled: BTreeSet<NodeId>,
+    /// When each entry was committed.
+    committed_at: Vec<Time>,
     invariants: Invariants,
 }
 
@@ -112,6 +115,9 @@ impl Cores {
             base: base.clone(),
             cut: BTreeSet::new(),
             seeds,
+            joined: BTreeSet::new(),
+            stalled: BTreeSet::new(),
+            committed_at: Vec::new(),
             invariants: Invariants::default(),
         };
         for id in ids {
@@ -136,22 +142,38 @@ impl Cores {
     }
 
     /// Starts a node on what a disk holds.
-    pub fn place(&mut self, id: NodeId, disk: Disk) -> Result<(), Violation> {
+    pub fn place(&mut self, id: NodeId, mut disk: Disk) -> Result<(), Violation> {
         let Some(config) = self.configs.get(&id) else { return Ok(()) };
         let seed = self.seeds.get(&id).copied().unwrap_or(id.0);
-        let state = LogState::of(disk.hard_state, disk.entries.clone());
-        let mut raft = Raft::new(id, config, seed, self.now, state, self.base.clone());
+        let state = disk.recover();
+        let base = if self.joined.contains(&id) { Membership::default() } else { self.base.clone() };
+        let mut machine = Machine::default();
+        if let Some(newest) = disk.newest() {
+            machine.restore(newest);
+        }
+        let newest = disk.newest().map(|(newest, _)| newest.clone());
+        let mut raft = Raft::new(id, config, seed, self.now, state, base).with_snapshots(newest);
         raft.reseed(seed);
-        self.invariants.start(id, disk.hard_state, &disk.entries)?;
+        self.invariants.start(id, disk.hard_state, disk.log())?;
         let node = CoreNode {
             raft: Some(raft),
             written: disk.clone(),
             disk,
             unflushed: VecDeque::new(),
-            applied: Vec::new(),
+            unstored: VecDeque::new(),
+            waiting: VecDeque::new(),
+            machine,
         };
         self.nodes.insert(id, Rc::new(node));
         Ok(())
+    }
+
+    /// Starts a new node that waits to be added to the cluster.
+    pub fn join(&mut self, id: NodeId, config: Config, seed: u64) -> Result<(), Violation> {
+        self.joined.insert(id);
+        self.configs.insert(id, config);
+        self.seeds.insert(id, seed);
+        self.place(id, Disk::default())
     }
 
     /// Gives a node that runs an input, and carries out what it wants done.
@@ -159,8 +181,14 @@ impl Cores {
         let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         let node = Rc::make_mut(node);
         let Some(raft) = &mut node.raft else { return Ok(()) };
-        if let Input::Read { id: read } = &input {
-            self.invariants.begin_read(id, *read);
+        match &input {
+            Input::Read { id: read } | Input::LeaseRead { id: read } => self.invariants.begin_read(id, *read),
+            Input::ReadWithin { id: read, bound } => {
+                let now = self.now;
+                let by_then = self.committed_at.partition_point(|at| now.since(*at) >= *bound);
+                self.invariants.begin_stale_read(id, *read, by_then);
+            }
+            _ => {}
         }
         let commit_index = raft.commit_index();
         let mut effects = Effects::new();
@@ -182,37 +210,23 @@ impl Cores {
         for reply in replies {
             self.input(id, reply)?;
         }
-        Ok(())
+        self.work(id)
     }
 
     fn carry_out(&mut self, id: NodeId, effect: &Effect, replies: &mut Vec<Input>) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
         match effect {
-            Effect::Write(write) => {
-                let node = Rc::make_mut(node);
-                node.written.write(write);
-                node.unflushed.push_back(write.clone());
-                let start = node.written.entries.len() - write.entries.len();
-                let before = id_at(&node.written.entries, LogIndex(start as u64)).unwrap_or(LogId::ZERO);
-                return self.invariants.write(before, &write.entries);
-            }
-            Effect::Send { to, message } => {
-                let flushed = node.disk.entries.len() as u64;
-                self.invariants.say(id, *to, node.disk.hard_state, flushed, message)?;
-                if self.nodes.contains_key(to) && !self.cut.contains(&(id, *to)) {
-                    self.wire.push(Mail { from: id, to: *to, message: message.clone() });
-                }
-            }
-            Effect::ReadLog { reader, first, last, .. } => {
-                let entries = &node.written.entries;
-                let end = entries.len().min(last.0 as usize);
-                let entries = entries[first.previous().0 as usize..end].to_vec().into();
-                replies.push(Input::LogRead { reader: *reader, entries });
-            }
-            Effect::Apply(entries) => {
-                Rc::make_mut(node).applied.extend(entries.iter().cloned());
-                if let Some(last) = entries.last() {
-                    replies.push(Input::Applied { index: last.id.index });
+            Effect::Send { to, message } => self.send(id, *to, message)?,
+            Effect::SendSnapshot { to, term, snapshot, offset, bytes_max } => {
+                let part = InstallSnapshot {
+                    term: *term,
+                    snapshot: snapshot.clone(),
+                    offset: *offset,
+                    data: Bytes::new(),
+                    done: false,
+                };
+                match self.nodes.get(&id).and_then(|node| part_of(&node.disk, part, *bytes_max)) {
+                    Some(part) => self.send(id, *to, &Message::InstallSnapshot(part))?,
+                    None => replies.push(Input::SnapshotGone { id: snapshot.id }),
                 }
             }
             Effect::ReadReady { ids, read_index } => {
@@ -220,33 +234,180 @@ impl Cores {
                     self.invariants.end_read(id, *read, *read_index)?;
                 }
             }
+            effect => return self.keep(id, effect, replies),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: &Message) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get(&from) else { return Ok(()) };
+        let flushed = node.disk.recovered().last().index;
+        self.invariants.say(from, to, node.disk.hard_state, flushed, message)?;
+        if self.nodes.contains_key(&to) && !self.cut.contains(&(from, to)) {
+            self.wire.push(Mail { from, to, message: message.clone() });
+        }
+        Ok(())
+    }
+
+    /// Effects for a node's own disk and state machine.
+    fn keep(&mut self, id: NodeId, effect: &Effect, replies: &mut Vec<Input>) -> Result<(), Violation> {
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let node = Rc::make_mut(node);
+        match effect {
+            Effect::Write(write) => {
+                node.written.write(write);
+                node.unflushed.push_back(LogWork::Write(write.clone()));
+                let log = node.written.log();
+                let before = LogIndex(log.purged.index.0 + (log.entries.len() - write.entries.len()) as u64);
+                let before = log.id_at(before).unwrap_or(LogId::ZERO);
+                return self.invariants.write(before, &write.entries);
+            }
+            Effect::Purge { through } => {
+                node.written.purge(*through);
+                node.unflushed.push_back(LogWork::Purge(*through));
+            }
+            Effect::ReadLog { reader, first, last, .. } => match node.written.read(*first, *last) {
+                Some(entries) => replies.push(Input::LogRead { reader: *reader, entries: entries.into() }),
+                None => {
+                    let what = format!("n{id} reads {first} back, and begins after {}", node.written.purged);
+                    return Err(Violation { invariant: PURGED_IS_IN_A_SNAPSHOT, what });
+                }
+            },
+            Effect::Apply(entries) => node.waiting.push_back(MachineWork::Apply(entries.to_vec())),
+            Effect::TakeSnapshot => node.waiting.push_back(MachineWork::Take),
+            Effect::RestoreSnapshot { snapshot } => {
+                node.waiting.push_back(MachineWork::Restore(snapshot.clone()));
+            }
+            Effect::StoreSnapshotChunk { snapshot, offset, data } => {
+                node.unstored.push_back(SnapshotWork::Store(snapshot.clone(), *offset, data.clone()));
+            }
+            Effect::FinishSnapshot { snapshot } => {
+                node.unstored.push_back(SnapshotWork::Finish(snapshot.clone()));
+            }
+            Effect::RetainSnapshots { ids } => node.disk.retain(ids),
             // Told to clients; nothing is to be done.
             _ => {}
         }
         Ok(())
     }
 
+    /// The state machine does what it was given, unless it stands still.
+    fn work(&mut self, id: NodeId) -> Result<(), Violation> {
+        if self.stalled.contains(&id) {
+            return Ok(());
+        }
+        let Some(node) = self.nodes.get_mut(&id) else { return Ok(()) };
+        let Some(work) = Rc::make_mut(node).waiting.pop_front() else { return Ok(()) };
+        let node = Rc::make_mut(node);
+        let reply = match work {
+            MachineWork::Apply(entries) => {
+                node.machine.apply(entries);
+                Input::Applied { index: node.machine.log().last().index }
+            }
+            MachineWork::Take => {
+                let (snapshot, bytes) = node.machine.snapshot(id, &self.base);
+                node.unstored.push_back(SnapshotWork::Take(snapshot, bytes));
+                return self.work(id);
+            }
+            MachineWork::Restore(snapshot) => {
+                if let Some(whole) = node.disk.snapshots.get(&snapshot.id) {
+                    node.machine.restore(whole);
+                }
+                self.events.push((id, Event::Restored(snapshot.clone())));
+                Input::SnapshotRestored { id: snapshot.id }
+            }
+        };
+        self.input(id, reply)
+    }
+
     fn check(&mut self, id: NodeId) -> Result<(), Violation> {
         let Some(node) = self.nodes.get(&id) else { return Ok(()) };
         let Some(raft) = &node.raft else { return Ok(()) };
-        let sight =
-            Sight { raft, log: &node.written.entries, disk: &node.disk.entries, applied: &node.applied };
+        let (log, disk, applied) = (node.written.log(), node.disk.recovered(), node.machine.log());
+        let newest = node.disk.newest().map_or(LogId::ZERO, |(newest, _)| newest.last);
+        self.invariants.purged(id, node.disk.purged, newest)?;
         let on_disk = |node: NodeId, entry: LogId| {
             let node = self.nodes.get(&node);
-            node.is_none_or(|node| id_at(&node.disk.entries, entry.index) == Some(entry))
+            node.is_none_or(|node| node.disk.recovered().covers(entry))
         };
-        self.invariants.check(sight, on_disk)
+        self.invariants.check(Sight { raft, log, disk, applied }, on_disk)?;
+        self.committed_at.resize(self.invariants.committed().len(), self.now);
+        Ok(())
     }
 
     /// The oldest write of a node that runs reaches its disk. False where there is none.
     pub fn flush(&mut self, id: NodeId) -> Result<bool, Violation> {
         let Some(node) = self.nodes.get_mut(&id).filter(|node| node.raft.is_some()) else { return Ok(false) };
+        if node.unflushed.is_empty() {
+            return Ok(false);
+        }
         let node = Rc::make_mut(node);
-        let Some(write) = node.unflushed.pop_front() else { return Ok(false) };
-        node.disk.write(&write);
-        self.events.push((id, Event::Flushed(write.sequence)));
-        self.input(id, Input::Flushed { sequence: write.sequence })?;
+        let (event, input) = match node.unflushed.pop_front() {
+            Some(LogWork::Write(write)) => {
+                node.disk.write(&write);
+                (Event::Flushed(write.sequence), Input::Flushed { sequence: write.sequence })
+            }
+            Some(LogWork::Purge(through)) => {
+                node.disk.purge(through);
+                (Event::Purged(through), Input::Purged { through })
+            }
+            None => return Ok(false),
+        };
+        self.events.push((id, event));
+        self.input(id, input)?;
         Ok(true)
+    }
+
+    /// The oldest work about snapshots of a node that runs is done. False where there is none.
+    pub fn store(&mut self, id: NodeId) -> Result<bool, Violation> {
+        self.store_one(id, VecDeque::pop_front)
+    }
+
+    /// The newest of it is, before what is older: a snapshot of the node's own may take longer than all that
+    /// it receives meanwhile.
+    pub fn store_last(&mut self, id: NodeId) -> Result<bool, Violation> {
+        self.store_one(id, VecDeque::pop_back)
+    }
+
+    fn store_one(
+        &mut self,
+        id: NodeId,
+        take: impl FnOnce(&mut VecDeque<SnapshotWork>) -> Option<SnapshotWork>,
+    ) -> Result<bool, Violation> {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.raft.is_some()) else { return Ok(false) };
+        if node.unstored.is_empty() {
+            return Ok(false);
+        }
+        let node = Rc::make_mut(node);
+        let Some(work) = take(&mut node.unstored) else { return Ok(false) };
+        let input = match &work {
+            SnapshotWork::Take(snapshot, bytes) => {
+                node.disk.snapshots.insert(snapshot.id, (snapshot.clone(), bytes.clone()));
+                Input::SnapshotTaken { snapshot: snapshot.clone() }
+            }
+            SnapshotWork::Store(snapshot, offset, data) => {
+                let next_offset = node.disk.receive(snapshot, *offset, data);
+                Input::SnapshotChunkStored { id: snapshot.id, next_offset }
+            }
+            SnapshotWork::Finish(snapshot) => {
+                node.disk.finish(snapshot);
+                Input::SnapshotReceived { id: snapshot.id }
+            }
+        };
+        self.events.push((id, Event::Stored(work)));
+        self.input(id, input)?;
+        Ok(true)
+    }
+
+    /// The state machine of a node does nothing until it is resumed.
+    pub fn stall(&mut self, id: NodeId) {
+        self.stalled.insert(id);
+    }
+
+    /// It works on.
+    pub fn resume(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.stalled.remove(&id);
+        self.work(id)
     }
 
     /// Delivers the message at this place of the wire, unless its link is cut or its receiver is down.
@@ -265,6 +426,7 @@ impl Cores {
             let mut is_busy = false;
             for id in &ids {
                 is_busy |= self.flush(*id)?;
+                is_busy |= self.store(*id)?;
             }
             if !self.wire.is_empty() {
                 self.deliver(0)?;
@@ -281,7 +443,9 @@ impl Cores {
             let node = Rc::make_mut(node);
             node.raft = None;
             node.unflushed.clear();
-            node.applied.clear();
+            node.unstored.clear();
+            node.waiting.clear();
+            node.machine = Machine::default();
             node.written = node.disk.clone();
         }
     }
@@ -316,4 +480,13 @@ impl Cores {
     pub fn next_deadline(&self) -> Option<(Time, NodeId)> {
         self.nodes.iter().filter_map(|(id, node)| Some((node.raft.as_ref()?.deadline(), *id))).min()
     }
+}
+
+/// The part with its bytes; none where the snapshot is gone.
+fn part_of(disk: &Disk, part: InstallSnapshot, bytes_max: u64) -> Option<InstallSnapshot> {
+    let (snapshot, bytes) = disk.snapshots.get(&part.snapshot.id)?;
+    let start = (part.offset as usize).min(bytes.len());
+    let end = start.saturating_add(bytes_max as usize).min(bytes.len());
+    let done = end as u64 >= snapshot.size_bytes;
+    Some(InstallSnapshot { data: bytes.slice(start..end), done, ..part })
 }

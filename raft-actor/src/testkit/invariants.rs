@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::{
     core::Raft,
     message::{AppendOutcome, Message, ReadId},
-    types::{Entry, HardState, LogId, LogIndex, NodeId, Payload, Role, Term},
+    types::{Entry, HardState, LogId, LogIndex, NodeId, Payload, Role, SnapshotMeta, Term},
 };
 
 /// An invariant that does not hold.
@@ -34,7 +34,8 @@ pub const STATE_MACHINE_SAFETY: &str = "State Machine Safety";
 pub const COMMIT_NEVER_GOES_BACK: &str = "Commit never goes back";
 /// While a node runs, its term never falls.
 pub const TERM_NEVER_GOES_BACK: &str = "Term never goes back";
-/// A state machine sees only what is committed and on its own node's disk, each index once, in order.
+/// A state machine sees only what is committed and on its own node's disk, each index once, in order, and is
+/// never taken back.
 pub const APPLIED_WITHIN_COMMITTED: &str = "Applied within committed";
 /// An acknowledgement names nothing that its sender has not flushed.
 pub const ACKED_WITHIN_FLUSHED: &str = "Acked within flushed";
@@ -48,10 +49,12 @@ pub const MATCH_NEVER_FALLS: &str = "Match never falls";
 pub const READ_IS_NOT_STALE: &str = "A read is not stale";
 /// What a node takes for committed is on the disks of a quorum.
 pub const COMMITTED_IS_ON_A_QUORUM: &str = "Committed is on a quorum";
+/// What a log no longer holds is in a durable snapshot beside it.
+pub const PURGED_IS_IN_A_SNAPSHOT: &str = "Purged is in a snapshot";
 
 // ANCHOR: invariants
 /// All of them.
-pub const INVARIANTS: [&str; 14] = [
+pub const INVARIANTS: [&str; 15] = [
     ELECTION_SAFETY,
     LEADER_APPEND_ONLY,
     LOG_MATCHING,
@@ -66,6 +69,7 @@ pub const INVARIANTS: [&str; 14] = [
     MATCH_NEVER_FALLS,
     READ_IS_NOT_STALE,
     COMMITTED_IS_ON_A_QUORUM,
+    PURGED_IS_IN_A_SNAPSHOT,
 ];
 // ANCHOR_END: invariants
 
@@ -74,28 +78,48 @@ fn hold(holds: bool, invariant: &'static str, what: impl FnOnce() -> String) -> 
     if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
 }
 
+/// A log, or what a state machine has seen: everything through `purged`, of which only the end is known, and
+/// the entries that follow it. [`LogId::ZERO`] where it begins at index 1.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// What stands for all that was compacted away, or came in a snapshot.
+    pub purged: LogId,
+    /// What follows, without a gap.
+    pub entries: &'a [Entry],
+}
+
+impl Held<'_> {
+    /// The last entry.
+    pub fn last(&self) -> LogId {
+        self.entries.last().map_or(self.purged, |entry| entry.id)
+    }
+
+    /// The entry at `index`; none where it was purged or is not there yet.
+    pub fn id_at(&self, index: LogIndex) -> Option<LogId> {
+        if index == self.purged.index {
+            return Some(self.purged);
+        }
+        let place = index.0.checked_sub(self.purged.index.0)?.checked_sub(1)?;
+        self.entries.get(place as usize).map(|entry| entry.id)
+    }
+
+    /// Whether a committed entry is held, or was. What is purged is committed, and so are all before it.
+    pub fn covers(&self, committed: LogId) -> bool {
+        committed.index < self.purged.index || self.id_at(committed.index) == Some(committed)
+    }
+}
+
 /// A node as it is after a step.
 #[derive(Clone, Copy, Debug)]
 pub struct Sight<'a> {
     /// The node.
     pub raft: &'a Raft,
     /// Its log once everything that was written is flushed.
-    pub log: &'a [Entry],
-    /// Its log as the disk holds it.
-    pub disk: &'a [Entry],
-    /// What its state machine has seen in this run.
-    pub applied: &'a [Entry],
-}
-
-impl Sight<'_> {
-    fn id_at(&self, index: LogIndex) -> Option<LogId> {
-        id_at(self.log, index)
-    }
-}
-
-/// The entry at `index` of a log that begins at 1.
-pub fn id_at(log: &[Entry], index: LogIndex) -> Option<LogId> {
-    log.get((index.0 as usize).checked_sub(1)?).map(|entry| entry.id)
+    pub log: Held<'a>,
+    /// Its log as a restart would find it on the disk: one that a durable snapshot replaces is replaced.
+    pub disk: Held<'a>,
+    /// What its state machine has seen in this run, after what it was restored to.
+    pub applied: Held<'a>,
 }
 
 /// What was seen of a node before, in its present run.
@@ -103,7 +127,7 @@ pub fn id_at(log: &[Entry], index: LogIndex) -> Option<LogId> {
 struct Seen {
     term: Term,
     commit_index: LogIndex,
-    applied: usize,
+    applied: LogIndex,
     /// The term that it leads, its last entry, and what it knew of its peers.
     leading: Option<(Term, LogId, BTreeMap<NodeId, LogIndex>)>,
 }
@@ -120,6 +144,8 @@ pub struct Invariants {
     seen: BTreeMap<NodeId, Seen>,
     /// How much was committed when each read began.
     reads: BTreeMap<(NodeId, ReadId), usize>,
+    /// What each snapshot that was sent covers.
+    snapshots: BTreeMap<u64, LogId>,
 }
 
 impl Invariants {
@@ -129,12 +155,12 @@ impl Invariants {
     }
 
     /// A node starts, or starts again, on a disk that holds this.
-    pub fn start(&mut self, id: NodeId, held: HardState, entries: &[Entry]) -> Result<(), Violation> {
+    pub fn start(&mut self, id: NodeId, held: HardState, log: Held<'_>) -> Result<(), Violation> {
         self.seen.insert(id, Seen { term: held.term, ..Seen::default() });
         if let Some(candidate) = held.voted_for {
             self.vote(id, held.term, candidate)?;
         }
-        self.write(LogId::ZERO, entries)
+        self.write(log.purged, log.entries)
     }
 
     /// Entries are written right after `before`.
@@ -157,13 +183,13 @@ impl Invariants {
         })
     }
 
-    /// A node whose disk holds `held` and `flushed` entries says something.
+    /// A node whose disk holds `held`, and a log through `flushed`, says something.
     pub fn say(
         &mut self,
         from: NodeId,
         to: NodeId,
         held: HardState,
-        flushed: u64,
+        flushed: LogIndex,
         message: &Message,
     ) -> Result<(), Violation> {
         let Some(term) = message.term() else { return Ok(()) };
@@ -186,14 +212,44 @@ impl Invariants {
             Message::RequestVote(request) if !request.pre_vote => self.vote(from, term, from),
             Message::AppendEntriesReply(reply) => match reply.outcome {
                 AppendOutcome::Matched { match_index } => {
-                    hold(match_index.0 <= flushed, ACKED_WITHIN_FLUSHED, || {
+                    hold(match_index <= flushed, ACKED_WITHIN_FLUSHED, || {
                         format!("n{from} acks {match_index}, and has flushed {flushed}")
                     })
                 }
                 _ => Ok(()),
             },
+            Message::InstallSnapshot(request) => {
+                let SnapshotMeta { id, last, .. } = request.snapshot;
+                self.snapshots.insert(id, last);
+                hold(self.is_committed(last), STATE_MACHINE_SAFETY, || {
+                    format!("n{from} sends a snapshot of {last}, which was not committed")
+                })
+            }
+            Message::InstallSnapshotReply(reply) if reply.installed => {
+                let covered = self.snapshots.get(&reply.snapshot_id).copied().unwrap_or_default();
+                hold(covered.index <= flushed, ACKED_WITHIN_FLUSHED, || {
+                    format!("n{from} says that it has {covered}, and has flushed {flushed}")
+                })
+            }
             _ => Ok(()),
         }
+    }
+
+    /// A node's log begins after `purged`, and its newest durable snapshot covers what `snapshot` says.
+    pub fn purged(&self, node: NodeId, purged: LogId, snapshot: LogId) -> Result<(), Violation> {
+        hold(purged.index <= snapshot.index, PURGED_IS_IN_A_SNAPSHOT, || {
+            format!("n{node} has purged {purged}, and its newest snapshot is of {snapshot}")
+        })
+    }
+
+    /// A read begins that may miss the newest: it must see what was committed by its bound.
+    pub fn begin_stale_read(&mut self, node: NodeId, read: ReadId, committed: usize) {
+        self.reads.insert((node, read), committed);
+    }
+
+    fn is_committed(&self, entry: LogId) -> bool {
+        let place = entry.index.0.checked_sub(1).map(|place| place as usize);
+        place.and_then(|place| self.committed.get(place)).is_some_and(|(committed, _)| *committed == entry)
     }
 
     /// A client's read begins at a node.
@@ -224,12 +280,13 @@ impl Invariants {
     fn check_terms(&mut self, sight: Sight<'_>) -> Result<(), Violation> {
         let raft = sight.raft;
         let id = raft.id();
-        let last = sight.log.last().map_or(LogId::ZERO, |entry| entry.id);
+        let last = sight.log.last();
         hold(raft.last_log_id() == last, LOG_MATCHING, || {
             format!("n{id} ends at {}, and has written through {last}", raft.last_log_id())
         })?;
-        hold(raft.flushed_index().0 as usize <= sight.disk.len(), ACKED_WITHIN_FLUSHED, || {
-            format!("n{id} counts {} as flushed of {}", raft.flushed_index(), sight.disk.len())
+        let flushed = sight.disk.last().index;
+        hold(raft.flushed_index() <= flushed, ACKED_WITHIN_FLUSHED, || {
+            format!("n{id} counts {} as flushed of {flushed}", raft.flushed_index())
         })?;
         let seen = self.seen.entry(id).or_default();
         hold(raft.term() >= seen.term, TERM_NEVER_GOES_BACK, || {
@@ -255,7 +312,7 @@ impl Invariants {
         let matches: BTreeMap<NodeId, LogIndex> =
             members.map(|(peer, status)| (*peer, status.match_index)).collect();
         if let Some((_, last, known)) = before.filter(|(led, ..)| *led == term) {
-            let kept = last == LogId::ZERO || sight.id_at(last.index) == Some(last);
+            let kept = sight.log.covers(last);
             hold(kept, LEADER_APPEND_ONLY, || format!("n{id} leads term {term} and has lost {last}"))?;
             for (peer, index) in known {
                 let now = matches.get(&peer).copied().unwrap_or(index);
@@ -266,7 +323,7 @@ impl Invariants {
         }
         seen.leading = Some((term, raft.last_log_id(), matches));
         for (entry, since) in self.committed.iter().filter(|(_, since)| *since < term) {
-            hold(sight.id_at(entry.index) == Some(*entry), LEADER_COMPLETENESS, || {
+            hold(sight.log.covers(*entry), LEADER_COMPLETENESS, || {
                 format!("n{id} leads term {term} without {entry}, committed in term {since}")
             })?;
         }
@@ -286,8 +343,13 @@ impl Invariants {
             format!("n{id} goes from {} to {commit_index}", seen.commit_index)
         })?;
         seen.commit_index = commit_index;
-        for index in (1..=commit_index.0).map(LogIndex) {
-            let Some(entry) = sight.id_at(index) else {
+        // What a snapshot covers was committed before it was taken.
+        let purged = sight.log.purged;
+        hold(purged == LogId::ZERO || self.is_committed(purged), STATE_MACHINE_SAFETY, || {
+            format!("n{id} has no log through {purged}, which was not committed")
+        })?;
+        for index in (purged.index.0 + 1..=commit_index.0).map(LogIndex) {
+            let Some(entry) = sight.log.id_at(index) else {
                 return hold(false, COMMIT_NEVER_GOES_BACK, || {
                     format!("n{id} commits {index}, past the end of its log")
                 });
@@ -311,18 +373,26 @@ impl Invariants {
 
     fn check_applied(&mut self, sight: Sight<'_>) -> Result<(), Violation> {
         let id = sight.raft.id();
-        let seen = self.seen.entry(id).or_default();
-        let count = sight.applied.len();
-        let bound = self.committed.len().min(sight.disk.len()).min(sight.raft.commit_index().0 as usize);
-        hold(count <= bound, APPLIED_WITHIN_COMMITTED, || {
-            format!("n{id} has applied {count}, and only {bound} are committed and on its disk")
+        let Held { purged: restored, entries } = sight.applied;
+        let applied = LogIndex(restored.index.0 + entries.len() as u64);
+        let committed = LogIndex(self.committed.len() as u64);
+        let bound = committed.min(sight.disk.last().index).min(sight.raft.commit_index());
+        hold(applied <= bound, APPLIED_WITHIN_COMMITTED, || {
+            format!("n{id} has applied {applied}, and only {bound} are committed and on its disk")
         })?;
-        for (applied, (committed, _)) in sight.applied.iter().zip(&self.committed).skip(seen.applied) {
-            hold(applied.id == *committed, STATE_MACHINE_SAFETY, || {
-                format!("n{id} applies {}, where {committed} was committed", applied.id)
+        let seen = &mut self.seen.entry(id).or_default().applied;
+        let before = std::mem::replace(seen, applied);
+        hold(applied >= before, APPLIED_WITHIN_COMMITTED, || {
+            format!("n{id} had applied {before}, and is taken back to {applied}")
+        })?;
+        let first = before.max(restored.index.previous()).next();
+        for index in (first.0..=applied.0).map(LogIndex) {
+            let committed = self.committed[index.0 as usize - 1].0;
+            hold(sight.applied.id_at(index) == Some(committed), STATE_MACHINE_SAFETY, || {
+                let applied = sight.applied.id_at(index);
+                format!("n{id} applies {applied:?}, where {committed} was committed")
             })?;
         }
-        seen.applied = count;
         Ok(())
     }
 }

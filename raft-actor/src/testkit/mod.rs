@@ -8,3 +8,4 @@ pub mod network;
 pub mod script;
 pub mod search;
 pub mod suite;
+pub mod trace_hash;

@@ -14,7 +14,7 @@ use raft_actor::{
     core::{Effect, Effects, Input, Raft},
     membership::{Membership, MembershipChange},
     message::{Message, ReadId},
-    testkit::invariants::{Invariants, Sight, Violation},
+    testkit::invariants::{Held, Invariants, Sight, Violation},
     types::{Entry, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Role, Term, Time},
 };
 
@@ -46,8 +46,13 @@ impl Disk {
     }
 
     pub(super) fn id_at(&self, index: LogIndex) -> Option<LogId> {
-        self.entries.get((index.0 as usize).wrapping_sub(1)).map(|entry| entry.id)
+        whole(&self.entries).id_at(index)
     }
+}
+
+/// Nothing is compacted here: logs begin at index 1.
+fn whole(entries: &[Entry]) -> Held<'_> {
+    Held { purged: LogId::ZERO, entries }
 }
 
 /// A node: its core while it runs, its disk always.
@@ -128,7 +133,7 @@ impl Cluster {
 
     /// Starts node `id` on what its disk holds.
     pub(super) fn place(&mut self, id: NodeId, disk: Disk) {
-        hold(self.invariants.start(id, disk.hard_state, &[]));
+        hold(self.invariants.start(id, disk.hard_state, whole(&[])));
         self.starts += 1;
         let mut state = LogState::of(disk.hard_state, disk.entries.clone());
         let skipped = state.tail.len().saturating_sub(self.tail_max);
@@ -202,7 +207,7 @@ impl Cluster {
             Effect::Write(write) => self.take_write(id, write),
             Effect::Send { to, message } => {
                 let node = &self.nodes[&id];
-                let flushed = node.disk.entries.len() as u64;
+                let flushed = LogIndex(node.disk.entries.len() as u64);
                 hold(self.invariants.say(id, to, node.disk.hard_state, flushed, &message));
                 if !self.cut.contains(&(id, to)) {
                     self.wire.push(Mail { from: id, to, message });
@@ -249,7 +254,8 @@ impl Cluster {
     fn check(&mut self, id: NodeId) {
         let node = &self.nodes[&id];
         let Some(raft) = &node.raft else { return };
-        let sight = Sight { raft, log: &node.log.entries, disk: &node.disk.entries, applied: &node.applied };
+        let (log, disk) = (whole(&node.log.entries), whole(&node.disk.entries));
+        let sight = Sight { raft, log, disk, applied: whole(&node.applied) };
         let on_disk = |node: NodeId, entry: LogId| {
             self.nodes.get(&node).is_some_and(|node| node.disk.id_at(entry.index) == Some(entry))
         };

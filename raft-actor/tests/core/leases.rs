@@ -210,11 +210,11 @@ fn a_leader_that_was_held_up_beyond_its_lease_does_not_use_it() {
 #[test]
 fn a_voter_that_has_restarted_waits_as_if_it_had_just_heard_a_leader() {
     let mut one = node(5, config());
-    assert_eq!(votes(&one.receive_and_flush(2, pre_vote(6, id(9, 9)))), []);
-    assert_eq!(votes(&one.receive_and_flush(2, request_vote(6, id(9, 9)))), []);
+    assert_eq!(votes(&one.receive_and_flush(2, pre_vote(6, id(9, 9)))), [false; 0]);
+    assert_eq!(votes(&one.receive_and_flush(2, request_vote(6, id(9, 9)))), [false; 0]);
     assert_eq!(one.raft.term(), Term(5));
     one.now = one.now.after(Duration::from_millis(299));
-    assert_eq!(votes(&one.receive_and_flush(2, request_vote(6, id(9, 9)))), []);
+    assert_eq!(votes(&one.receive_and_flush(2, request_vote(6, id(9, 9)))), [false; 0]);
     one.now = one.now.after(Duration::from_millis(1));
     assert_eq!(votes(&one.receive_and_flush(2, request_vote(6, id(9, 9)))), [true]);
     // A node that was never in a term with a leader has none to remember.

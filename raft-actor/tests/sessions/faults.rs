@@ -21,7 +21,7 @@ use raft_actor::{
         sleep,
     },
     testkit::cluster::Cluster,
-    types::NodeId,
+    types::{LogIndex, NodeId},
 };
 
 use super::Journal;
@@ -113,6 +113,8 @@ struct Counts {
     doubled: u64,
     crashes: u64,
     cuts: u64,
+    /// Nodes whose log was compacted.
+    compacted: u64,
 }
 
 fn boot(simulator: &SimRuntime, machines: &mut BTreeMap<NodeId, SimNode>, id: NodeId) -> SharedRuntime {
@@ -121,10 +123,19 @@ fn boot(simulator: &SimRuntime, machines: &mut BTreeMap<NodeId, SimNode>, id: No
     Arc::new(machine)
 }
 
+/// The log is compacted all the while, so who was away gets sessions and values by a snapshot.
+fn config() -> Config {
+    let mut config = Config::default();
+    config.snapshot_entries = 30;
+    config.trailing_entries = 5;
+    config.snapshot_chunk_bytes = 512;
+    config
+}
+
 async fn run(seed: u64, simulator: Arc<SimRuntime>, with_sessions: bool) -> Counts {
     let runtime: SharedRuntime = Arc::new(simulator.node("hall"));
     let new_state = || Sessions::new(Journal::default());
-    let mut cluster = Cluster::new(runtime.clone(), NODES, Config::default(), new_state);
+    let mut cluster = Cluster::new(runtime.clone(), NODES, config(), new_state);
     let mut machines = BTreeMap::new();
     for id in (1..=NODES).map(NodeId) {
         let machine = boot(&simulator, &mut machines, id);
@@ -203,6 +214,9 @@ async fn check(cluster: &Cluster<Machine>, hall: &Hall, with_sessions: bool, cou
             assert_eq!(copies[0].0.values.get(*place as usize - 1), Some(value), "as it was answered");
         }
     }
+    for node in cluster.nodes().values() {
+        counts.compacted += u64::from(node.status().await.first_index > LogIndex(1));
+    }
     counts.written = hall.answered.len() as u64;
     counts.unanswered = hall.unanswered.len() as u64;
     counts.sent_again = hall.sent_again;
@@ -219,6 +233,7 @@ fn total(seeds: std::ops::RangeInclusive<u64>, with_sessions: bool) -> Counts {
         total.doubled += counts.doubled;
         total.crashes += counts.crashes;
         total.cuts += counts.cuts;
+        total.compacted += counts.compacted;
     }
     total
 }
@@ -229,6 +244,7 @@ fn in_a_session_what_is_sent_again_is_applied_once_whatever_breaks() {
     println!("20 seeds, with sessions: {total:?}");
     assert!(total.sent_again > 50, "too little was sent again to mean anything: {total:?}");
     assert!(total.crashes > 60 && total.cuts > 30, "too little was broken to mean anything: {total:?}");
+    assert_eq!(total.compacted, 20 * NODES, "every log was compacted");
     assert_eq!(total.written + total.unanswered, 20 * CLIENTS * ROUNDS);
     assert_eq!(total.unanswered, 0, "a minute is enough for every write");
 }

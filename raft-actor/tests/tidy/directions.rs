@@ -29,6 +29,16 @@ const DIRECTIONS: &[Direction] = &[
         because: "the core decides: it sees words and std collections, nothing else",
     },
     Direction { module: "observer", sees: &["types", "core"], because: "an observer is shown the core" },
+    Direction {
+        module: "notation",
+        sees: &["types", "membership", "message", "core"],
+        because: "the notation is how people read the core",
+    },
+    Direction {
+        module: "trace",
+        sees: &["types", "membership", "message", "core", "observer", "notation", "error"],
+        because: "a trace is what an observer wrote down",
+    },
     Direction { module: "storage", sees: &["types", "membership"], because: SEAM },
     Direction { module: "state_machine", sees: &["types"], because: SEAM },
     Direction { module: "transport", sees: &["types", "message"], because: SEAM },
@@ -37,6 +47,11 @@ const DIRECTIONS: &[Direction] = &[
         module: "lifecycle",
         sees: &["types", "status"],
         because: "how a node ends is shared by actors and handles, and names neither",
+    },
+    Direction {
+        module: "events",
+        sees: &["types", "membership", "status", "runtime", "lifecycle"],
+        because: "events are words for those who listen to a node",
     },
     Direction { module: "actors", sees: BELOW_ACTORS, because: "actors see the core and the seams" },
     Direction {
@@ -58,6 +73,7 @@ const DIRECTIONS: &[Direction] = &[
 
 const BELOW_ACTORS: &[&str] = &[
     "lifecycle",
+    "events",
     "types",
     "membership",
     "message",
@@ -83,6 +99,7 @@ const BELOW_CLIENT: &[&str] = &[
     "state_machine",
     "transport",
     "runtime",
+    "events",
     "node",
 ];
 
@@ -95,10 +112,13 @@ const BELOW_TESTKIT: &[&str] = &[
     "error",
     "core",
     "observer",
+    "notation",
+    "trace",
     "storage",
     "state_machine",
     "transport",
     "runtime",
+    "events",
     "node",
     "client",
 ];

@@ -1,95 +1,17 @@
-//! The short notation of traces, read and written. What a trace shows of a message, a script may say.
-//!
-//! `n1@4 → n5 AppendEntries prev=3@2 [4@4 5@4:x=1] commit=3`: node 1 speaks in term 4. An entry is
-//! `index@term`, with the text of its command, or its members, after a colon. Members are `1,2,3` for voters,
-//! `1,2,4/1,2,3` while a joint configuration leaves the second half, and `1,2,3+4` with a learner. `2!5` has
-//! priority 5, and `3w` is a witness.
+//! Reads the short notation of [`crate::notation`]: what a trace shows of a message, a script may say. Of an
+//! InstallSnapshot it must say more: `id=9 last=3@1 members=1,2,3 since=0@0 size=8 offset=4 data=c,d,`.
+
+use bytes::Bytes;
 
 use crate::{
-    membership::Membership,
+    membership::{Membership, MembershipChange},
     message::{
-        AppendEntries, AppendEntriesReply, AppendOutcome, Message, ReadId, ReadIndex, ReadIndexReply,
-        RequestVote, RequestVoteReply, TimeoutNow,
+        AppendEntries, AppendEntriesReply, AppendOutcome, InstallSnapshot, InstallSnapshotReply, Message,
+        ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
     },
     testkit::cores::Mail,
-    types::{Entry, LogId, LogIndex, NodeId, Payload, Term},
+    types::{Entry, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
 };
-
-pub(super) fn show_entry(entry: &Entry) -> String {
-    match &entry.payload {
-        Payload::Command(command) => format!("{}:{}", entry.id, String::from_utf8_lossy(command)),
-        Payload::Membership(membership) => format!("{}:members({})", entry.id, show_members(membership)),
-        _ => entry.id.to_string(),
-    }
-}
-
-pub(super) fn show_entries(entries: &[Entry]) -> String {
-    format!("[{}]", entries.iter().map(show_entry).collect::<Vec<_>>().join(" "))
-}
-
-pub(super) fn show_members(membership: &Membership) -> String {
-    let one = |node: &NodeId| {
-        let priority = membership.priorities().get(node);
-        let priority = priority.map_or(String::new(), |priority| format!("!{priority}"));
-        format!("{node}{}{priority}", if membership.is_witness(*node) { "w" } else { "" })
-    };
-    let list =
-        |nodes: &std::collections::BTreeSet<NodeId>| nodes.iter().map(one).collect::<Vec<_>>().join(",");
-    let mut shown = list(membership.voters());
-    if membership.is_joint() {
-        shown = format!("{shown}/{}", list(membership.outgoing()));
-    }
-    if !membership.learners().is_empty() {
-        shown = format!("{shown}+{}", list(membership.learners()));
-    }
-    shown
-}
-
-fn granted(is_granted: bool) -> &'static str {
-    if is_granted { "granted" } else { "denied" }
-}
-
-pub(super) fn show_mail(from: NodeId, to: NodeId, message: &Message) -> String {
-    let said = match message {
-        Message::RequestVote(request) => {
-            let name = if request.pre_vote { "PreVote" } else { "RequestVote" };
-            let transfer = if request.leadership_transfer { " transfer" } else { "" };
-            format!("{name} last={}{transfer}", request.last_log_id)
-        }
-        Message::RequestVoteReply(reply) => {
-            let name = if reply.pre_vote { "PreVoteReply" } else { "RequestVoteReply" };
-            format!("{name} {}", granted(reply.vote_granted))
-        }
-        Message::AppendEntries(append) => {
-            let entries = show_entries(&append.entries);
-            let (prev, commit) = (append.prev_log_id, append.leader_commit);
-            let held =
-                if append.held_index.0 == 0 { String::new() } else { format!(" held={}", append.held_index) };
-            format!("AppendEntries prev={prev} {entries} commit={commit}{}{held}", show_round(append.round))
-        }
-        Message::AppendEntriesReply(reply) => {
-            let outcome = match reply.outcome {
-                AppendOutcome::Matched { match_index } => format!("match={match_index}"),
-                AppendOutcome::Conflict { rejected, hint } => format!("conflict={rejected} hint={hint}"),
-                AppendOutcome::StaleTerm => "stale".to_owned(),
-            };
-            format!("AppendEntriesReply {outcome}{}", show_round(reply.round))
-        }
-        Message::TimeoutNow(_) => "TimeoutNow".to_owned(),
-        Message::ReadIndex(request) => format!("ReadIndex read={}", request.id.0),
-        Message::ReadIndexReply(reply) => match reply.read_index {
-            Some(index) => format!("ReadIndexReply read={} index={index}", reply.id.0),
-            None => format!("ReadIndexReply read={} none", reply.id.0),
-        },
-        other => format!("{other:?}"),
-    };
-    let term = message.term().unwrap_or_default();
-    format!("n{from}@{term} → n{to} {said}")
-}
-
-fn show_round(round: u64) -> String {
-    if round == 0 { String::new() } else { format!(" round={round}") }
-}
 
 /// Why a text is not what it should be.
 pub(super) type Wrong = String;
@@ -141,6 +63,32 @@ pub(super) fn read_members(text: &str) -> Result<Membership, Wrong> {
         }
     }
     Ok(membership)
+}
+
+/// `add-learner n4, promote n5`.
+pub(super) fn read_change(text: &str) -> Result<MembershipChange, Wrong> {
+    let mut change = MembershipChange::new();
+    for step in text.split(',') {
+        let words: Vec<&str> = step.split_whitespace().collect();
+        let [name, node, rest @ ..] = words.as_slice() else {
+            return Err("a change is `add-learner n4, promote n5`".to_owned());
+        };
+        let node = read_node(node)?;
+        change = match (*name, rest) {
+            ("add-learner", []) => change.add_learner(node, format!("node {node}")),
+            ("promote", []) => change.promote(node),
+            ("demote", []) => change.demote(node),
+            ("remove", []) => change.remove(node),
+            ("add-witness", []) => change.add_witness(node, format!("node {node}")),
+            ("set-priority", [priority]) => {
+                let wrong = |_| format!("`{priority}` is no priority from 0 to 255");
+                change.set_priority(node, priority.parse().map_err(wrong)?)
+            }
+            ("set-address", [address]) => change.set_address(node, *address),
+            _ => return Err(format!("`{}` is no step of a change", step.trim())),
+        };
+    }
+    Ok(change)
 }
 
 pub(super) fn read_log_id(text: &str) -> Result<LogId, Wrong> {
@@ -263,6 +211,26 @@ fn read_message(name: &str, term: Term, words: &mut Words<'_>) -> Result<Message
             let read_index = if none { None } else { Some(LogIndex(words.number("index")?)) };
             Message::ReadIndexReply(ReadIndexReply { term, id, read_index })
         }
+        "InstallSnapshot" => {
+            let snapshot = SnapshotMeta {
+                id: words.number("id")?,
+                last: words.log_id("last")?,
+                membership: Box::new(read_members(words.value("members").ok_or("`members=` is missing")?)?),
+                membership_log_id: words.log_id("since")?,
+                size_bytes: words.number("size")?,
+                witness: words.flag("witness"),
+            };
+            let offset = words.number("offset")?;
+            let data = Bytes::from(words.value("data").unwrap_or_default().to_owned());
+            let done = offset.saturating_add(data.len() as u64) >= snapshot.size_bytes;
+            Message::InstallSnapshot(InstallSnapshot { term, snapshot, offset, data, done })
+        }
+        "InstallSnapshotReply" => Message::InstallSnapshotReply(InstallSnapshotReply {
+            term,
+            snapshot_id: words.number("id")?,
+            next_offset: words.number("next")?,
+            installed: words.flag("installed"),
+        }),
         _ => return Err(format!("`{name}` is no message")),
     })
 }

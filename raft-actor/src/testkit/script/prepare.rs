@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::notation::{Wrong, read_members, read_node, read_number, read_payload};
+use bytes::Bytes;
+
+use super::notation::{Wrong, read_log_id, read_members, read_node, read_number, read_payload};
 use crate::{
     config::Config,
     core::Raft,
     membership::Membership,
     testkit::cores::{Cores, Disk},
-    types::{Entry, HardState, LogId, LogIndex, LogState, NodeId, Term, Time},
+    types::{Entry, HardState, LogId, LogIndex, LogState, NodeId, SnapshotMeta, Term, Time},
 };
 
 /// What nodes wait for a leader, in milliseconds, where nothing else is said; longer clusters begin again.
@@ -26,8 +28,26 @@ fn seed_for(node: NodeId, config: &Config, milliseconds: u64) -> Result<u64, Wro
     found.ok_or_else(|| format!("no node waits {milliseconds} ms: choose from {min:?} up to {max:?}"))
 }
 
+/// What nodes that come later are set up like.
+pub(super) struct Settings {
+    config: Config,
+    timeouts: Vec<u64>,
+}
+
+impl Settings {
+    fn seed(&self, node: NodeId) -> Result<u64, Wrong> {
+        let place = (node.0.saturating_sub(1) as usize) % self.timeouts.len();
+        seed_for(node, &self.config, self.timeouts[place])
+    }
+
+    /// Starts a new node that waits to be added.
+    pub(super) fn join(&self, node: NodeId, cores: &mut Cores) -> Result<(), Wrong> {
+        Ok(cores.join(node, self.config.clone(), self.seed(node)?)?)
+    }
+}
+
 /// `cluster 3 timeouts=320,380,440 inflight_max=2`.
-pub(super) fn cluster(words: &[&str]) -> Result<(Cores, Membership), Wrong> {
+pub(super) fn cluster(words: &[&str]) -> Result<(Cores, Membership, Settings), Wrong> {
     let (members, settings) = words.split_first().ok_or("say how many nodes: `cluster 3`")?;
     let base = read_members(members)?;
     let mut config = Config::default();
@@ -43,38 +63,64 @@ pub(super) fn cluster(words: &[&str]) -> Result<(Cores, Membership), Wrong> {
             "inflight_max" => config.inflight_max = read_number(value)?,
             "inflight_bytes_max" => config.inflight_bytes_max = read_number(value)?,
             "cache_bytes_max" => config.cache_bytes_max = read_number(value)?,
+            "snapshot_entries" => config.snapshot_entries = read_number(value)?,
+            "snapshot_chunk_bytes" => config.snapshot_chunk_bytes = read_number(value)?,
+            "trailing_entries" => config.trailing_entries = read_number(value)?,
+            "promotion_lag_max" => config.promotion_lag_max = read_number(value)?,
+            "clock_drift_percent_max" => config.clock_drift_percent_max = read_number(value)?,
+            "lease_reads" => config.lease_reads = value == "true",
             _ => return Err(format!("`{key}` is no setting of a cluster")),
         }
     }
     config.validate().map_err(|error| error.to_string())?;
+    let settings = Settings { config, timeouts };
     let mut configs = BTreeMap::new();
     let mut seeds = BTreeMap::new();
     for node in base.nodes().filter(|node| alone.is_none_or(|alone| alone == *node)) {
-        let place = (node.0.saturating_sub(1) as usize) % timeouts.len();
-        seeds.insert(node, seed_for(node, &config, timeouts[place])?);
-        configs.insert(node, config.clone());
+        seeds.insert(node, settings.seed(node)?);
+        configs.insert(node, settings.config.clone());
     }
-    let cores = Cores::new(&base, configs, seeds).map_err(|violation| violation.to_string())?;
-    Ok((cores, base))
+    let cores = Cores::new(&base, configs, seeds)?;
+    Ok((cores, base, settings))
 }
 
-/// `term=2 vote=n3 log 1 1 2:text`: what is not said is empty.
-pub(super) fn disk(words: &[&str]) -> Result<Disk, Wrong> {
+/// `7@2:a,b,c,`: a snapshot of the state after an entry.
+fn snapshot(text: &str, base: &Membership) -> Result<(SnapshotMeta, Bytes), Wrong> {
+    let (last, state) = text.split_once(':').ok_or("a snapshot is `snapshot=7@2:a,b,`")?;
+    let last = read_log_id(last)?;
+    let (membership, membership_log_id) = (Box::new(base.clone()), LogId::ZERO);
+    let bytes = Bytes::from(state.to_owned());
+    let size_bytes = bytes.len() as u64;
+    let (id, witness) = (last.index.0 * 100, false);
+    Ok((SnapshotMeta { id, last, membership, membership_log_id, size_bytes, witness }, bytes))
+}
+
+/// `term=2 vote=n3 purged=3@1 snapshot=5@1:a,b, log 1 1 2:text`: what is not said is empty.
+pub(super) fn disk(words: &[&str], base: &Membership) -> Result<Disk, Wrong> {
     let mut disk = Disk::default();
     let log = words.iter().position(|word| *word == "log").unwrap_or(words.len());
     for word in &words[..log] {
         match word.split_once('=') {
             Some(("term", term)) => disk.hard_state.term = Term(read_number(term)?),
             Some(("vote", node)) => disk.hard_state.voted_for = Some(read_node(node)?),
-            _ => return Err(format!("`{word}` is none of `term=`, `vote=` and `log`")),
+            Some(("purged", id)) => disk.purged = read_log_id(id)?,
+            Some(("snapshot", text)) => {
+                let (snapshot, bytes) = snapshot(text, base)?;
+                disk.snapshots.insert(snapshot.id, (snapshot, bytes));
+            }
+            _ => {
+                return Err(format!(
+                    "`{word}` is none of `term=`, `vote=`, `purged=`, `snapshot=` and `log`"
+                ));
+            }
         }
     }
-    for (word, index) in words.iter().skip(log + 1).zip(1..) {
+    for (word, index) in words.iter().skip(log + 1).zip(disk.purged.index.0 + 1..) {
         let (term, said) = word.split_once(':').map_or((*word, None), |(term, said)| (term, Some(said)));
         let id = LogId::new(Term(read_number(term)?), LogIndex(index));
         disk.entries.push(Entry::new(id, read_payload(said)?));
     }
-    let last = disk.entries.last().map_or(Term(0), |entry| entry.id.term);
+    let last = disk.log().last().term;
     let HardState { term, .. } = disk.hard_state;
     if last > term {
         return Err(format!("the log is of term {last}, and the disk of term {term}: say `term={last}`"));

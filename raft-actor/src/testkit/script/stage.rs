@@ -5,14 +5,15 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{
-    notation::{Wrong, read_mail, read_node, read_number, show_mail},
-    prepare,
-    trace::{is_loud, show_event, show_log, show_status},
+    notation::{Wrong, read_change, read_mail, read_node, read_number},
+    prepare::{self, Settings},
+    trace::{is_loud, show_event, show_log, show_machine, show_status},
 };
 use crate::{
     core::Input,
     membership::Membership,
     message::ReadId,
+    notation::show_mail,
     testkit::{cores::Cores, invariants::Violation},
     types::NodeId,
 };
@@ -31,6 +32,9 @@ pub(super) struct Stage {
 struct Play {
     cores: Cores,
     base: Membership,
+    settings: Settings,
+    /// Changes of members that were asked for.
+    changes: u64,
     held_links: BTreeSet<Link>,
     held_disks: BTreeSet<NodeId>,
 }
@@ -54,9 +58,9 @@ impl Stage {
         let words: Vec<&str> = command.split_whitespace().collect();
         let (name, words) = words.split_first().ok_or("there is no command here")?;
         if *name == "cluster" {
-            let (cores, base) = prepare::cluster(words)?;
+            let (cores, base, settings) = prepare::cluster(words)?;
             let (held_links, held_disks) = Default::default();
-            self.play = Some(Play { cores, base, held_links, held_disks });
+            self.play = Some(Play { cores, base, settings, changes: 0, held_links, held_disks });
             return Ok(Vec::new());
         }
         let play = self.play.as_mut().ok_or("a script begins with `cluster`")?;
@@ -92,6 +96,8 @@ const SILENT: &[&str] = &[
     "crash",
     "restart",
     "disk",
+    "join",
+    "stall",
 ];
 
 impl Play {
@@ -130,6 +136,7 @@ impl Play {
                 shown.flatten().collect()
             }
             "log" => nodes()?.into_iter().map(|id| show_log(id, &self.cores.nodes()[&id])).collect(),
+            "state" => nodes()?.into_iter().map(|id| show_machine(id, &self.cores.nodes()[&id])).collect(),
             "timer" => {
                 let running =
                     nodes()?.into_iter().filter_map(|id| self.cores.raft(id).map(|raft| (id, raft)));
@@ -159,7 +166,18 @@ impl Play {
             "propose" => return Err("say what to propose: `propose n1 x`".to_owned()),
             "read" => {
                 let number = rest.first().ok_or("give the read a number: `read n1 7`")?;
-                Input::Read { id: ReadId(read_number(number)?) }
+                let id = ReadId(read_number(number)?);
+                match rest.get(1..).unwrap_or_default() {
+                    [] => Input::Read { id },
+                    ["lease"] => Input::LeaseRead { id },
+                    ["within", bound] => Input::ReadWithin { id, bound: prepare::duration(bound)? },
+                    _ => return Err("a read is `read n1 7`, `... lease` or `... within 500ms`".to_owned()),
+                }
+            }
+            "snapshot" => Input::TakeSnapshot,
+            "change" => {
+                self.changes += 1;
+                Input::ChangeMembership { id: self.changes, change: read_change(&rest.join(" "))? }
             }
             "transfer" => Input::Transfer { to: rest.first().map(|node| read_node(node)).transpose()? },
             "unreachable" => {
@@ -218,11 +236,17 @@ impl Play {
                     self.cores.wire.push(mail);
                 }
             }
-            "flush" => {
+            "flush" | "store" | "store-last" => {
                 let node = self.node(words)?;
-                let mut left = Self::count(words)?;
-                while left > 0 && self.cores.flush(node)? {
-                    left -= 1;
+                for _ in 0..Self::count(words)? {
+                    let is_done = match name {
+                        "flush" => self.cores.flush(node)?,
+                        "store" => self.cores.store(node)?,
+                        _ => self.cores.store_last(node)?,
+                    };
+                    if !is_done {
+                        break;
+                    }
                 }
             }
             _ => return Ok(false),
@@ -245,7 +269,22 @@ impl Play {
         match (name, words) {
             ("disk", [node, rest @ ..]) => {
                 let node = self.known(node)?;
-                self.cores.place(node, prepare::disk(rest)?)?;
+                self.cores.place(node, prepare::disk(rest, &self.base)?)?;
+            }
+            ("join", [node]) => {
+                let node = read_node(node)?;
+                if self.cores.nodes().contains_key(&node) {
+                    return Err(format!("there is a n{node} already"));
+                }
+                self.settings.join(node, &mut self.cores)?;
+            }
+            ("stall", [node]) => {
+                let node = self.known(node)?;
+                self.cores.stall(node);
+            }
+            ("resume", [node]) => {
+                let node = self.known(node)?;
+                self.cores.resume(node)?;
             }
             ("hold" | "release", [place]) => {
                 let is_held = name == "hold";
@@ -284,7 +323,11 @@ impl Play {
                 }
                 self.cores.restart(node)?;
             }
-            ("hold" | "release" | "cut" | "isolate" | "heal" | "crash" | "restart" | "disk", _) => {
+            (
+                "hold" | "release" | "cut" | "isolate" | "heal" | "crash" | "restart" | "disk" | "join"
+                | "stall" | "resume",
+                _,
+            ) => {
                 return Err(format!("`{name}` needs other words; see the table of commands"));
             }
             _ => return Ok(false),
@@ -299,6 +342,7 @@ impl Play {
             let mut is_busy = false;
             for id in ids.iter().filter(|id| !self.held_disks.contains(id)) {
                 is_busy |= self.cores.flush(*id)?;
+                is_busy |= self.cores.store(*id)?;
             }
             let free = |mail: &Link| !self.held_links.contains(mail);
             let place = self.cores.wire.iter().position(|mail| free(&(mail.from, mail.to)));
