@@ -4,4 +4,5 @@ mod book;
 mod bugs;
 mod figure_2;
 mod reference;
+mod storage;
 mod tutorial;

@@ -8,6 +8,7 @@ use crate::{
     client::{self, Client, ClientError, Get},
     cluster::{self, Plan},
     logs,
+    recover::{self, CONSENT},
     serve::{self, EXIT_REFUSED},
     settings::{self, KEYS, Settings, Sources},
     trace::{self, PrintError},
@@ -27,6 +28,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match matches.subcommand() {
         Some(("serve", flags)) => run_serve(flags),
         Some(("cluster", flags)) => cluster::run(&plan(flags)),
+        Some(("recover", flags)) => run_recover(flags),
         Some(("trace", flags)) => print_traces(flags),
         Some(("check-config", flags)) => check_config(flags),
         Some(("print-config", flags)) => print_config(flags),
@@ -50,6 +52,7 @@ pub fn command_line() -> Command {
             .arg(switch("exit-with-parent", "Stop in order when standard input ends").hide(true)),
         )
         .subcommand(cluster_command())
+        .subcommand(recover_command())
         .subcommand(with_settings(
             Command::new("check-config").about("Say what is wrong with the settings, all of it"),
         ))
@@ -122,6 +125,15 @@ fn member_command() -> Command {
                 .arg(id())
                 .arg(address()),
         )
+}
+
+fn recover_command() -> Command {
+    let data = Arg::new("data").long("data").required(true).value_parser(value_parser!(PathBuf));
+    Command::new("recover")
+        .about("Make a cluster of one node, when the majority is gone for good. READ THE BOOK FIRST")
+        .arg(data.help("The folder of the node that is left; the node must not run"))
+        .arg(switch("look", "Only say what the folder holds").conflicts_with(CONSENT))
+        .arg(switch(CONSENT, "Do it"))
 }
 
 fn trace_command() -> Command {
@@ -224,6 +236,25 @@ fn run_serve(flags: &ArgMatches) -> ExitCode {
     };
     logs::start(settings.node_id, &settings.log);
     actix_web::rt::System::new().block_on(serve::serve(&settings, flags.get_flag("exit-with-parent")))
+}
+
+fn run_recover(flags: &ArgMatches) -> ExitCode {
+    let data = flags.get_one::<PathBuf>("data").cloned().unwrap_or_default();
+    let is_wanted = flags.get_flag(CONSENT);
+    let outcome = actix_web::rt::System::new().block_on(recover::recover(&data, is_wanted));
+    let is_answered = is_wanted || flags.get_flag("look");
+    match outcome {
+        Ok(said) if is_answered => say(said),
+        // Neither asked to look nor to do it: refused, with all that there is to know.
+        Ok(said) => {
+            eprint!("{said}");
+            ExitCode::from(EXIT_REFUSED)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(EXIT_REFUSED)
+        }
+    }
 }
 
 fn check_config(flags: &ArgMatches) -> ExitCode {

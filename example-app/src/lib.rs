@@ -7,6 +7,7 @@ pub mod commands;
 pub mod kv;
 pub mod logs;
 pub mod node;
+pub mod recover;
 mod replicated;
 pub mod serve;
 pub mod settings;

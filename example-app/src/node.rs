@@ -1,6 +1,8 @@
 //! A node of the service, composed from its parts. This is the page to copy: put your own state machine in
 //! the place of [`Kv`], and your own routes beside the endpoint's.
 
+use std::path::{Path, PathBuf};
+
 use actix_web::{App, HttpServer, dev::Server, web};
 use raft_actor::{
     error::StartError,
@@ -43,13 +45,23 @@ async fn compose<S: StateMachine>(
         None => builder,
     };
     builder
-        .storage(FileLog::open_with(settings.data.join("raft"), identity, options)?)
-        .snapshots(FileSnapshots::open(settings.data.join("snapshots"), identity)?)
+        .storage(FileLog::open_with(log_folder(&settings.data), identity, options)?)
+        .snapshots(FileSnapshots::open(snapshots_folder(&settings.data), identity)?)
         .transport(HttpTransport::new(cluster_id, node_id))
         .runtime(ActixRuntime::new(1).map_err(StartError::Runtime)?)
         .config(settings.raft.clone())
         .start()
         .await
+}
+
+/// Where a node has its log, in its folder.
+pub fn log_folder(data: &Path) -> PathBuf {
+    data.join("raft")
+}
+
+/// Where a node has its snapshots, in its folder.
+pub fn snapshots_folder(data: &Path) -> PathBuf {
+    data.join("snapshots")
 }
 
 /// The node's door for its peers. A node that has a leader knows whom to expect, and refuses strangers.

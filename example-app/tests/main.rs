@@ -3,6 +3,7 @@
 mod bad_input;
 mod basics;
 mod consistency;
+mod disasters;
 mod events;
 mod exactly_once;
 mod harness;

@@ -35,6 +35,12 @@ pub struct Membership {
     priorities: BTreeMap<NodeId, u8>,
     /// Members that hold the log and no state machine.
     witnesses: BTreeSet<NodeId>,
+    /// The log that each member was known by, where that was recorded. Never 0.
+    incarnations: BTreeMap<NodeId, u64>,
+    /// What the cluster began with; 0 where it is not known.
+    genesis: u64,
+    /// Whether anything but `incarnations` was ever changed.
+    changed: bool,
 }
 
 /// Why a set of members cannot be a cluster's.
@@ -166,6 +172,32 @@ impl Membership {
             self.set_priority(*node, outgoing.priority(*node));
             self.witnesses.extend(outgoing.is_witness(*node).then_some(*node));
         }
+        for (node, incarnation) in &outgoing.incarnations {
+            self.incarnations.entry(*node).or_insert(*incarnation);
+        }
+        self
+    }
+
+    /// `node` alone, at its address: what is left of a cluster whose other members are lost for good. None
+    /// where it is no member. Nothing is recorded of it, and of how the cluster began.
+    pub fn alone(&self, node: NodeId) -> Option<Membership> {
+        let address = self.address(node)?.to_owned();
+        let (voters, addresses) = (BTreeSet::from([node]), BTreeMap::from([(node, address)]));
+        Some(Membership { voters, addresses, changed: true, ..Membership::default() })
+    }
+
+    /// The same members, of a cluster that began with `genesis`.
+    pub fn with_genesis(mut self, genesis: u64) -> Membership {
+        self.genesis = genesis;
+        self
+    }
+
+    /// The same members, where `node` is to be believed only with the log of this incarnation. 0 records
+    /// nothing.
+    pub fn with_incarnation(mut self, node: NodeId, incarnation: u64) -> Membership {
+        if self.contains(node) && incarnation != 0 {
+            self.incarnations.insert(node, incarnation);
+        }
         self
     }
 
@@ -230,7 +262,9 @@ impl Membership {
             }
             after.take_step(step)?;
         }
-        after.checked()
+        let mut after = after.checked()?;
+        after.changed |= after != *self;
+        Ok(after)
     }
 
     fn take_step(&mut self, step: &MembershipStep) -> Result<(), MembershipError> {
@@ -265,6 +299,8 @@ impl Membership {
                 self.addresses.remove(&node);
                 self.priorities.remove(&node);
                 self.witnesses.remove(&node);
+                // Whoever comes back under this id may come with another disk.
+                self.incarnations.remove(&node);
             }
             MembershipStep::SetAddress { address, .. } => {
                 self.addresses.insert(node, address.clone());
@@ -281,6 +317,7 @@ impl Membership {
         after.outgoing.clear();
         let stays = |node: &NodeId| self.voters.contains(node) || self.learners.contains(node);
         after.addresses.retain(|node, _| stays(node));
+        after.incarnations.retain(|node, _| stays(node));
         after.priorities.retain(|node, _| stays(node));
         after.witnesses.retain(stays);
         after
@@ -365,6 +402,37 @@ impl Membership {
         self.addresses.get(&node).map(String::as_str)
     }
 
+    /// The incarnation of the log that `node` is known by; 0 where none was recorded.
+    pub fn incarnation(&self, node: NodeId) -> u64 {
+        self.incarnations.get(&node).copied().unwrap_or_default()
+    }
+
+    /// What the cluster began with: carried through every change, so that nodes which were started with
+    /// different initial members can tell. 0 where it is not known.
+    pub fn genesis(&self) -> u64 {
+        self.genesis
+    }
+
+    /// The genesis of a cluster whose initial voters are these: their ids, priorities, and which are
+    /// witnesses; whatever their addresses, because an address may be written in more than one way.
+    pub fn genesis_of_voters(&self) -> u64 {
+        let priorities = self.priorities.iter().map(|(node, priority)| [node.0, u64::from(*priority)]);
+        let witnesses = self.witnesses.iter().map(|node| [node.0, u64::MAX]);
+        // 0 is no node: what follows it is no voter.
+        let standing = priorities.chain(witnesses).flat_map(|[node, what]| [0, node, what]);
+        digest(self.voters.iter().map(|node| node.0).chain(standing))
+    }
+
+    /// Whether these are no longer the initial members. To record who they are changes nothing.
+    pub fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Whether these are the members `before`, and only more, or less, is recorded of who they are.
+    pub fn only_records(&self, before: &Membership) -> bool {
+        *self == Membership { incarnations: self.incarnations.clone(), ..before.clone() }
+    }
+
     /// Whether `node` votes, in either half of a joint configuration.
     pub fn is_voter(&self, node: NodeId) -> bool {
         self.voters.contains(&node) || self.outgoing.contains(&node)
@@ -399,4 +467,13 @@ impl Membership {
     fn halves(&self) -> impl Iterator<Item = &BTreeSet<NodeId>> {
         std::iter::once(&self.voters).chain((!self.outgoing.is_empty()).then_some(&self.outgoing))
     }
+}
+
+/// FNV-1a over numbers, never 0: the same everywhere and for ever.
+pub(crate) fn digest(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    let bytes = numbers.into_iter().flat_map(u64::to_le_bytes);
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    hash.max(1)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::WriteError,
     membership::{ChangeError, MembershipChange},
-    types::{Entries, GroupId, LogId, LogIndex, NodeId, SnapshotMeta, Term},
+    types::{Entries, GroupId, LogId, LogIndex, NodeId, Origin, SnapshotMeta, Term},
 };
 
 /// A message on its way: a link belongs to a pair of nodes and carries the mail of all their groups.
@@ -19,6 +19,8 @@ pub struct Envelope {
     pub from: NodeId,
     /// The receiver.
     pub to: NodeId,
+    /// Which life of the sender, of which cluster.
+    pub origin: Origin,
     /// What is said.
     pub message: Message,
 }
@@ -55,6 +57,8 @@ pub enum Message {
     ForwardChange(ForwardChange),
     /// The answer to it, once the change is settled. Not for the core.
     ForwardChangeReply(ForwardChangeReply),
+    /// The sender does not believe the receiver, whatever it says. Not for the core.
+    Refusal(Refusal),
 }
 
 /// Raft Figure 2, RequestVote RPC.
@@ -237,6 +241,38 @@ pub struct ForwardChangeReply {
     pub result: Result<LogId, ChangeError>,
 }
 
+/// Why a node does not believe another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The other's log is not the one that the members know it by: it has lost its disk, and with it what it
+    /// voted and acknowledged.
+    /// What to do: remove the node from the cluster, then start it with an empty folder and have it join.
+    #[error(
+        "this folder is not the one that node {node} had in the cluster, so nobody believes what it says; \
+         remove node {node} from the cluster, start it again with an empty folder so that it joins, and add \
+         it anew"
+    )]
+    OtherFolder {
+        /// Who is not believed.
+        node: NodeId,
+    },
+    /// The other's cluster began with other members, or one of the two clusters was recovered from a single
+    /// node since.
+    /// What to do: find out which of the two is right; empty the other's folder, and have it join.
+    #[error(
+        "node {node} was started with other initial members than node {refused_by}, or one of their clusters \
+         was recovered from a single node since; if node {refused_by} is right, start node {node} again with \
+         an empty folder so that it joins, and add it"
+    )]
+    OtherGenesis {
+        /// Who is not believed.
+        node: NodeId,
+        /// By whom.
+        refused_by: NodeId,
+    },
+}
+
 impl Message {
     /// The term that a message speaks in; what is not for the core speaks in none.
     pub fn term(&self) -> Option<Term> {
@@ -254,7 +290,8 @@ impl Message {
             | Message::ForwardWritesReply(_)
             | Message::Introduction(_)
             | Message::ForwardChange(_)
-            | Message::ForwardChangeReply(_) => None,
+            | Message::ForwardChangeReply(_)
+            | Message::Refusal(_) => None,
         }
     }
 

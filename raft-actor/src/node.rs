@@ -40,6 +40,7 @@ use crate::{
 mod builder;
 mod members;
 mod recover;
+pub mod survivor;
 
 pub use builder::NodeBuilder;
 

@@ -164,6 +164,7 @@ pub(crate) fn show_effect(node: NodeId, effect: &Effect) -> String {
         Effect::RestoreSnapshot { snapshot } => format!("restores {}", show_snapshot(snapshot)),
         Effect::MembershipChanged { log_id, .. } => format!("change is made at {log_id}"),
         Effect::MembershipRefused { reason, .. } => format!("change is refused: {reason}"),
+        Effect::Disbelieved { peer, .. } => format!("does not believe n{peer}"),
         Effect::PeersChanged { peers } => {
             let peers: Vec<String> = peers.keys().map(|peer| format!("n{peer}")).collect();
             format!("talks to {}", peers.join(","))
@@ -178,6 +179,9 @@ pub(crate) fn show_input(node: NodeId, input: &Input) -> Option<String> {
     Some(match input {
         Input::Tick => return None,
         Input::Receive { from, message } => format!("takes {}", show_mail(*from, node, message)),
+        Input::Identified { peer, origin } => {
+            format!("knows n{peer} by disk {:x} of {:x}", origin.incarnation, origin.genesis)
+        }
         Input::Propose { commands } => format!("proposes {}", commands.len()),
         Input::Read { id } => format!("reads {}", id.0),
         Input::LeaseRead { id } => format!("reads {} by lease", id.0),

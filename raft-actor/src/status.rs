@@ -47,6 +47,9 @@ pub struct Status {
     pub transfer: Option<NodeId>,
     /// How long until this node campaigns if it hears no leader; none on a leader.
     pub election_in: Option<Duration>,
+    /// Why another node believes nothing of what this one says, and what to do about it; none as long as
+    /// nobody has said so. The node goes on, and gets nowhere.
+    pub refusal: Option<String>,
     /// Why the node has stopped for good, if it has.
     pub failure: Option<String>,
 }
@@ -105,6 +108,7 @@ impl Status {
             peers: BTreeMap::new(),
             transfer: None,
             election_in: None,
+            refusal: None,
             failure,
         }
     }

@@ -14,6 +14,8 @@ use crate::types::{Entries, LogId, LogIndex, LogState, LogWrite, SnapshotMeta, S
 /// * `recover` is called once, first; it returns what every completed `write` left, and of one that was cut
 ///   off by a crash all, or nothing, or its hard state without its entries; never entries without the hard
 ///   state that was written with or before them.
+/// * What `recover` tells as [`LogState::incarnation`] is made by chance with the storage and stays the same
+///   for ever, or is always 0; then a node whose storage was lost cannot be told from the one that it was.
 /// * `write` returns once everything in it is flushed: it survives a crash of the process and of the machine.
 ///   The writes given are done in order; within each, truncation comes before appending.
 /// * Entries arrive without gaps: each write's first is one past the last that is left after its truncation.

@@ -283,9 +283,23 @@ pub struct LogWrite {
     pub entries: Entries,
 }
 
+/// Which life of which cluster speaks: beside every message, so that a node which has lost its disk is not
+/// taken for the one that it was, nor a cluster for another of the same id.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// [`LogState::incarnation`] of the speaker's log; 0 where it is not known.
+    pub incarnation: u64,
+    /// What the speaker's cluster began with ([`Membership::genesis`]); 0 where the speaker does not belong
+    /// to it yet.
+    pub genesis: u64,
+}
+
 /// What a log storage holds when a node starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogState {
+    /// A number of chance that was made when this storage was, and never changes: it tells the storage from
+    /// one that takes its place under the same node id. 0 where the storage has none; then nobody can tell.
+    pub incarnation: u64,
     /// The term and vote.
     pub hard_state: HardState,
     /// The last entry that was purged from the front; [`LogId::ZERO`] where nothing was.

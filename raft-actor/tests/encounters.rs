@@ -21,7 +21,10 @@ use raft_actor::{
     storage::{LogStorage, StorageError},
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
     transport::{Inbox, PeerLink, Transport, TransportError},
-    types::{Entries, Entry, GroupId, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Term},
+    types::{
+        Entries, Entry, GroupId, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Origin, Payload,
+        Term,
+    },
 };
 
 /// Adds up what it is given; zero makes it panic, and its flush may take a while.
@@ -184,7 +187,8 @@ fn say(node: &Node<Sum>, message: Message) {
 }
 
 fn say_as(from: NodeId, node: &Node<Sum>, message: Message) {
-    node.inbox().deliver(vec![Envelope { group: GroupId(0), from, to: NodeId(1), message }]);
+    let (group, to, origin) = (GroupId(0), node.id(), Origin::default());
+    node.inbox().deliver(vec![Envelope { group, from, to, origin, message }]);
 }
 
 /// Node 2 leads term 5, and has committed this entry after the first.
@@ -313,7 +317,7 @@ fn what_a_node_carried_before_its_restart_is_not_done_again_after_it() {
         for (run, value) in [(7, 1), (9, 10), (7, 1), (9, 10), (7, 1)] {
             let commands = vec![Bytes::from(vec![value])];
             let message = Message::ForwardWrites(ForwardWrites { id: run << 32, commands });
-            node.inbox().deliver(vec![Envelope { group: GroupId(0), from, to: leader, message }]);
+            say_as(from, node, message);
             cluster.sleep(Duration::from_millis(50)).await;
         }
         assert_eq!(node.read(|sum| sum.total).await, Ok(11));

@@ -22,7 +22,9 @@ use raft_actor::{
     state_machine::{StateMachine, StateMachineError},
     storage::{LogStorage, StorageError},
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
-    types::{Entries, Entry, GroupId, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Role, Term},
+    types::{
+        Entries, Entry, GroupId, LogId, LogIndex, LogState, LogWrite, NodeId, Origin, Payload, Role, Term,
+    },
 };
 
 /// Does as it is told, even if told to fail.
@@ -161,7 +163,13 @@ fn what_a_peer_carries_here_and_nobody_can_decode_is_refused_and_stops_nobody() 
 }
 
 fn deliver(node: &Node<Fragile>, from: NodeId, message: Message) {
-    node.inbox().deliver(vec![Envelope { group: GroupId(0), from, to: node.id(), message }]);
+    node.inbox().deliver(vec![Envelope {
+        group: GroupId(0),
+        from,
+        to: node.id(),
+        origin: Origin::default(),
+        message,
+    }]);
 }
 
 async fn three(runtime: &SharedRuntime) -> Cluster<Fragile> {
@@ -212,8 +220,15 @@ fn mail_for_another_node_or_group_is_not_taken_in() {
         });
         let from = NodeId(leader.0 % 3 + 1);
         let inbox = cluster.node(leader).inbox();
-        let wrong_node = Envelope { group: GroupId(0), from, to: NodeId(77), message: timeout.clone() };
-        let wrong_group = Envelope { group: GroupId(5), from, to: leader, message: timeout };
+        let wrong_node = Envelope {
+            group: GroupId(0),
+            from,
+            to: NodeId(77),
+            origin: Origin::default(),
+            message: timeout.clone(),
+        };
+        let wrong_group =
+            Envelope { group: GroupId(5), from, to: leader, origin: Origin::default(), message: timeout };
         inbox.deliver(vec![wrong_node, wrong_group]);
         cluster.sleep(Duration::from_millis(200)).await;
         let after = cluster.node(leader).status().await;
@@ -244,6 +259,8 @@ fn a_folder_that_knows_its_members_needs_none_given_and_keeps_its_own() {
         let node = start(vec![(NodeId(1), "here".to_owned()), (NodeId(2), "new".to_owned())]).await;
         let node = node.expect("a longer list is not believed");
         let here = Membership::new([(NodeId(1), "here".to_owned())]).expect("one member");
+        let genesis = here.genesis_of_voters();
+        let here = here.with_genesis(genesis);
         assert_eq!(node.status().await.membership, here);
         node.shutdown().await;
     });

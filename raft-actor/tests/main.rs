@@ -9,6 +9,7 @@ mod exactly_once;
 mod exhaustive;
 mod face;
 mod failures;
+mod identity;
 mod machines;
 mod members;
 mod network;

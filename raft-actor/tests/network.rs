@@ -11,7 +11,7 @@ use raft_actor::{
         suite::transport::{self, Collector, TransportFixture},
     },
     transport::{Inbox, PeerLink, Transport},
-    types::{GroupId, NodeId, Term},
+    types::{GroupId, NodeId, Origin, Term},
 };
 
 const ONE: NodeId = NodeId(1);
@@ -120,7 +120,7 @@ impl Pair {
 
 fn numbered(number: u64) -> Envelope {
     let message = Message::ReadIndex(ReadIndex { term: Term(1), id: ReadId(number) });
-    Envelope { group: GroupId(0), from: ONE, to: TWO, message }
+    Envelope { group: GroupId(0), from: ONE, to: TWO, origin: Origin::default(), message }
 }
 
 fn number(envelope: &Envelope) -> u64 {

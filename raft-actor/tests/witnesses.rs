@@ -16,7 +16,7 @@ use raft_actor::{
     core::{Effect, Raft},
     error::{StartError, WriteError},
     membership::{ChangeError, MembershipError},
-    node::{Node, NodeBuilder},
+    node::{Node, NodeBuilder, survivor::Survivor},
     observer::{Observer, Step},
     runtime::{SharedRuntime, sim::SimRuntime, sleep, timeout},
     state_machine::{StateMachine, StateMachineError, Witness},
@@ -347,6 +347,10 @@ fn what_a_witness_leaves_behind_is_no_full_members_state() {
         hall.crash(WITNESS);
         let refused = hall.start_full(WITNESS).await.expect_err("its disk is a witness's").to_string();
         assert!(refused.contains("holds no state"), "{refused}");
+        let (mut log, snapshots) = hall.disks[&WITNESS].clone();
+        let refused =
+            Survivor::look(&mut log, Some(&snapshots)).await.map(|_| ()).expect_err("nor a cluster's");
+        assert!(refused.to_string().contains("no cluster can be made"), "{refused}");
     });
 }
 

@@ -26,7 +26,7 @@ use bytes::{Bytes, BytesMut};
 use raft_actor::{
     message::{AppendEntries, Envelope, Message},
     transport::{Inbox, PeerLink, Transport},
-    types::{ClusterId, Entry, GroupId, LogId, LogIndex, NodeId, Payload, Term},
+    types::{ClusterId, Entry, GroupId, LogId, LogIndex, NodeId, Origin, Payload, Term},
 };
 use raft_net_http::{Endpoint, HttpTransport, Limits, MESSAGES_PATH, wire};
 use tokio::{
@@ -88,7 +88,7 @@ fn append(entries: usize, bytes: usize) -> Envelope {
         round: 1,
         held_index: LogIndex(0),
     });
-    Envelope { group: GroupId(0), from: SENDER, to: RECEIVER, message }
+    Envelope { group: GroupId(0), from: SENDER, to: RECEIVER, origin: Origin::default(), message }
 }
 
 /// Sends `count` on a link, `at_once` in each batch; how many a second.

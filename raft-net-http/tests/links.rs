@@ -14,7 +14,7 @@ use raft_actor::{
     message::{AppendEntries, Envelope, Message},
     testkit::suite::transport::Collector,
     transport::{PeerLink, Transport, TransportError},
-    types::{ClusterId, Entry, GroupId, LogId, LogIndex, NodeId, Payload, Term},
+    types::{ClusterId, Entry, GroupId, LogId, LogIndex, NodeId, Origin, Payload, Term},
 };
 use raft_net_http::{Endpoint, HttpTransport, LINK_PATH, Limits, MESSAGES_PATH};
 use tokio::time::{sleep, timeout};
@@ -206,7 +206,13 @@ fn large(number: u64) -> Envelope {
         round: 0,
         held_index: LogIndex(0),
     };
-    Envelope { group: GroupId(0), from: ONE, to: TWO, message: Message::AppendEntries(append) }
+    Envelope {
+        group: GroupId(0),
+        from: ONE,
+        to: TWO,
+        origin: Origin::default(),
+        message: Message::AppendEntries(append),
+    }
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use actix_web::{App, HttpServer, dev::ServerHandle, rt::System};
 use raft_actor::{
     message::{Envelope, Message, ReadId, ReadIndex},
     transport::Inbox,
-    types::{ClusterId, GroupId, NodeId, Term},
+    types::{ClusterId, GroupId, NodeId, Origin, Term},
 };
 use raft_net_http::Endpoint;
 
@@ -88,5 +88,5 @@ impl Drop for Server {
 
 pub(crate) fn numbered(number: u64) -> Envelope {
     let message = Message::ReadIndex(ReadIndex { term: Term(1), id: ReadId(number) });
-    Envelope { group: GroupId(0), from: ONE, to: TWO, message }
+    Envelope { group: GroupId(0), from: ONE, to: TWO, origin: Origin::default(), message }
 }

@@ -19,10 +19,10 @@ use raft_actor::{
     message::{
         AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardChange, ForwardChangeReply,
         ForwardWrites, ForwardWritesReply, InstallSnapshot, InstallSnapshotReply, Introduction, Message,
-        ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
+        ReadId, ReadIndex, ReadIndexReply, Refusal, RequestVote, RequestVoteReply, TimeoutNow,
     },
     testkit::suite::transport::samples,
-    types::{Entry, GroupId, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
+    types::{Entry, GroupId, LogId, LogIndex, NodeId, Origin, Payload, SnapshotMeta, Term},
 };
 use raft_net_http::{
     Limits,
@@ -30,7 +30,13 @@ use raft_net_http::{
 };
 
 fn envelope(message: Message) -> Envelope {
-    Envelope { group: GroupId(3), from: NodeId(1), to: NodeId(2), message }
+    Envelope {
+        group: GroupId(3),
+        from: NodeId(1),
+        to: NodeId(2),
+        origin: Origin { incarnation: 21, genesis: 22 },
+        message,
+    }
 }
 
 fn frame_of(batch: &[Envelope]) -> Bytes {
@@ -134,11 +140,11 @@ fn limits_hold_on_both_sides_before_anything_is_allocated() {
     let expected = EncodeError::TooMany { what: "writes", count: 11, max: 10 };
     assert_eq!(encode(&batch, &limits, &mut BytesMut::new()), Err(expected));
     let outcome = decode(&frame_of(&batch), &limits, &mut Vec::new());
-    assert_eq!(outcome, Err(WireError::TooMany { what: "writes", count: 11, max: 10, offset: 49 }));
+    assert_eq!(outcome, Err(WireError::TooMany { what: "writes", count: 11, max: 10, offset: 65 }));
 
     // A count of four thousand million in a frame of a few bytes.
     let mut frame = frame_of(&batch).to_vec();
-    frame[49..53].fill(0xff);
+    frame[65..69].fill(0xff);
     let outcome = read(&mended(frame));
     assert!(matches!(outcome, Err(WireError::TooMany { what: "writes", max: 11, .. })), "{outcome:?}");
 
@@ -166,7 +172,7 @@ fn entries_that_do_not_follow_each_other_or_the_end_of_numbers_are_refused() {
     let last = frame_of(&[append(u64::MAX - 1, vec![entry(u64::MAX)])]);
     assert!(read(&last).is_ok());
     let mut beyond = last.to_vec();
-    beyond[57..65].fill(0xff);
+    beyond[73..81].fill(0xff);
     assert!(matches!(read(&mended(beyond)), Err(WireError::IndexOverflow { .. })));
 }
 
@@ -180,7 +186,7 @@ fn each_kind_of_damage_is_named() {
     };
     assert_eq!(read(&damaged(0, b'X')), Err(WireError::Magic { found: *b"XAF" }));
     assert_eq!(read(&damaged(3, 2)), Err(WireError::Version { found: 2 }));
-    assert_eq!(read(&damaged(4, 1)), Err(WireError::Length { said: 1, is: 33 }));
+    assert_eq!(read(&damaged(4, 1)), Err(WireError::Length { said: 1, is: 49 }));
     assert!(matches!(read(&damaged(40, 9)), Err(WireError::Checksum { .. })));
     assert!(matches!(read(&whole.slice(..10)), Err(WireError::Truncated { .. })));
     let kind = read(&mended(damaged(20, 77).to_vec()));
@@ -383,15 +389,23 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(id, change)| Message::ForwardChange(ForwardChange { id, change })),
         (any::<u64>(), change_outcome())
             .prop_map(|(id, result)| Message::ForwardChangeReply(ForwardChangeReply { id, result })),
+        any::<u64>().prop_map(|node| Message::Refusal(Refusal::OtherFolder { node: NodeId(node) })),
+        (any::<u64>(), any::<u64>()).prop_map(|(node, other)| {
+            let (node, refused_by) = (NodeId(node), NodeId(other));
+            Message::Refusal(Refusal::OtherGenesis { node, refused_by })
+        }),
     ]
 }
 
 fn batch() -> impl Strategy<Value = Vec<Envelope>> {
-    let envelope = (any::<u32>(), any::<u64>(), any::<u64>(), message());
-    let envelope = envelope.prop_map(|(group, from, to, message)| Envelope {
+    let origin = (any::<u64>(), any::<u64>());
+    let origin = origin.prop_map(|(incarnation, genesis)| Origin { incarnation, genesis });
+    let envelope = (any::<u32>(), any::<u64>(), any::<u64>(), origin, message());
+    let envelope = envelope.prop_map(|(group, from, to, origin, message)| Envelope {
         group: GroupId(group),
         from: NodeId(from),
         to: NodeId(to),
+        origin,
         message,
     });
     vec(envelope, 0..6)

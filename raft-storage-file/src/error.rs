@@ -15,6 +15,11 @@ pub(crate) fn corrupt(path: &Path, offset: u64, detail: impl Into<String>) -> St
     StorageError::Corrupt { path: path.to_owned(), offset, detail: detail.into() }
 }
 
+/// Of a place that the disk does not give back any more.
+pub(crate) fn unreadable(source: &io::Error) -> String {
+    format!("it cannot be read: {source}")
+}
+
 /// What an operator should do about damage; the same everywhere, because there is only one safe answer.
 pub(crate) const ADVICE: &str = "do not delete or edit files: keep a copy of the folder, and either \
     restore it from a copy that is as new, or take the node out of the cluster and add a new one";

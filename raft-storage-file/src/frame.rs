@@ -307,7 +307,8 @@ pub(crate) fn scramble(body: &mut [u8], key: u64, from: u64) {
 }
 
 pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
+    const ZEROS: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROS.len()).all(|chunk| *chunk == ZEROS[..chunk.len()])
 }
 
 pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {

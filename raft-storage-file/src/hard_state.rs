@@ -5,7 +5,7 @@
 //! no readable copy has therefore been damaged since, and since it may have held the newest vote, the
 //! store is refused: a vote cannot be asked back from the peers.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use raft_actor::{
     storage::StorageError,
@@ -64,7 +64,13 @@ impl HardStateFile {
         path: PathBuf,
         incarnation: u128,
     ) -> Result<HardStateFile, StorageError> {
-        let file = disk.open(&path).map_err(io_error("open", &path))?;
+        let file = match disk.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let detail = format!("the file is missing, and with it the last vote; {ADVICE}");
+                return Err(corrupt(&path, 0, detail));
+            }
+            opened => opened.map_err(io_error("open", &path))?,
+        };
         file.sync_data().map_err(io_error("flush", &path))?;
         let size = file.size().map_err(io_error("look at", &path))?;
         if size != FILE_BYTES {
@@ -74,8 +80,9 @@ impl HardStateFile {
         let mut slots = [None; 4];
         for (slot, offset) in SLOT_OFFSETS.iter().enumerate() {
             let mut block = vec![0; SLOT_BYTES];
-            file.read_at(*offset, &mut block).map_err(io_error("read", &path))?;
-            slots[slot] = decode(&block, incarnation, slot);
+            // A copy that cannot be read is as good as one that is damaged: its twin may be whole.
+            let read = file.read_at(*offset, &mut block);
+            slots[slot] = read.ok().and_then(|()| decode(&block, incarnation, slot));
         }
         let newest_of = |pair: usize| slots[pair * 2].max_by_seq(slots[pair * 2 + 1]);
         for pair in 0..2 {
@@ -88,7 +95,7 @@ impl HardStateFile {
             }
         }
         let newest = newest_of(0).max_by_seq(newest_of(1)).unwrap_or_default();
-        let mut opened = HardStateFile { path, file, incarnation, newest };
+        let opened = HardStateFile { path, file, incarnation, newest };
         for pair in 0..2 {
             if slots[pair * 2] != slots[pair * 2 + 1] {
                 tracing::warn!(path = %opened.path.display(), "a copy of term and vote is written anew");
@@ -110,7 +117,7 @@ impl HardStateFile {
         &self.path
     }
 
-    fn put(&mut self, record: Record) -> Result<(), StorageError> {
+    pub(crate) fn put(&self, record: Record) -> Result<(), StorageError> {
         let pair = (record.seq % 2) as usize * 2;
         for slot in [pair, pair + 1] {
             let bytes = encode(&record, self.incarnation, slot);

@@ -1,6 +1,6 @@
 //! Whose folder this is: META, written before anything else and checked before anything is believed.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use raft_actor::{
     storage::StorageError,
@@ -8,7 +8,7 @@ use raft_actor::{
 };
 
 use crate::{
-    disk::Disk,
+    disk::{Disk, RealDisk},
     error::{ADVICE, corrupt, io_error},
     frame::{is_zero, u32_at, u64_at},
     layout::{FORMAT_MAJOR, FORMAT_MINOR, Layout},
@@ -27,6 +27,14 @@ pub struct Identity {
     pub node_id: NodeId,
 }
 
+impl Identity {
+    /// Whose folder this is; `None` where it is no store's, or is not there. Changes nothing.
+    pub fn of_folder(folder: impl AsRef<Path>) -> Result<Option<Identity>, StorageError> {
+        let meta = Meta::read_from(&RealDisk, &Layout::of(folder.as_ref()).meta())?;
+        Ok(meta.map(|meta| meta.identity))
+    }
+}
+
 /// What META says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meta {
@@ -41,43 +49,64 @@ pub(crate) struct Meta {
 impl Meta {
     /// Reads META; `None` where there is none.
     pub(crate) fn read(disk: &dyn Disk, layout: &Layout) -> Result<Option<Meta>, StorageError> {
-        let path = layout.meta();
         let names = disk.list(layout.folder()).map_err(io_error("list", layout.folder()))?;
         if !names.iter().any(|name| name == "META") {
             return refuse_what_is_not_ours(layout.folder(), &names).map(|()| None);
         }
-        let file = disk.open(&path).map_err(io_error("open", &path))?;
-        file.sync_data().map_err(io_error("flush", &path))?;
-        let size = file.size().map_err(io_error("look at", &path))?;
+        let (first, second) = Meta::copies(disk, &layout.meta())?;
+        if first.is_none() || second.is_none() {
+            tracing::warn!(folder = %layout.folder().display(), "an unreadable copy of META is written anew");
+            first.or(second).map_or(Ok(()), |meta| meta.write(disk, layout))?;
+        }
+        Ok(first.or(second))
+    }
+
+    /// Reads the note of whose folder was set aside; `None` where there is none.
+    pub(crate) fn read_from(disk: &dyn Disk, path: &Path) -> Result<Option<Meta>, StorageError> {
+        match disk.open(path) {
+            Ok(_) => Meta::copies(disk, path).map(|(first, second)| first.or(second)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io_error("open", path)(error)),
+        }
+    }
+
+    /// Both copies, of which at least one is whole.
+    fn copies(disk: &dyn Disk, path: &Path) -> Result<(Option<Meta>, Option<Meta>), StorageError> {
+        let file = disk.open(path).map_err(io_error("open", path))?;
+        file.sync_data().map_err(io_error("flush", path))?;
+        let size = file.size().map_err(io_error("look at", path))?;
         if size != 2 * COPY_BYTES as u64 {
             let detail = format!("META is {size} bytes long instead of {}; {ADVICE}", 2 * COPY_BYTES);
-            return Err(corrupt(&path, size.min(2 * COPY_BYTES as u64), detail));
+            return Err(corrupt(path, size.min(2 * COPY_BYTES as u64), detail));
         }
-        let mut bytes = vec![0; 2 * COPY_BYTES];
-        file.read_at(0, &mut bytes).map_err(io_error("read", &path))?;
-        let (first, second) = bytes.split_at(COPY_BYTES);
-        match (decode(first)?, decode(second)?) {
-            (None, None) => Err(corrupt(&path, 0, format!("neither copy of META can be read; {ADVICE}"))),
+        // META and the note of what was set aside are alike.
+        let copy = |offset: u64| {
+            let mut bytes = [0; COPY_BYTES];
+            // A copy that cannot be read is as good as one that is damaged: the other may be whole.
+            file.read_at(offset, &mut bytes).map_or(Ok(None), |()| decode(&bytes))
+        };
+        match (copy(0)?, copy(COPY_BYTES as u64)?) {
+            (None, None) => Err(corrupt(path, 0, format!("neither copy of META can be read; {ADVICE}"))),
             (Some(one), Some(other)) if one != other => {
-                Err(corrupt(&path, COPY_BYTES as u64, format!("the copies of META differ; {ADVICE}")))
+                Err(corrupt(path, COPY_BYTES as u64, format!("the copies of META differ; {ADVICE}")))
             }
-            (Some(meta), Some(_)) => Ok(Some(meta)),
-            (Some(meta), None) | (None, Some(meta)) => {
-                tracing::warn!(path = %path.display(), "an unreadable copy of META is written anew");
-                meta.write(disk, layout)?;
-                Ok(Some(meta))
-            }
+            copies => Ok(copies),
         }
     }
 
     /// Writes META beside the old one, flushes it, and puts it in the old one's place.
     pub(crate) fn write(&self, disk: &dyn Disk, layout: &Layout) -> Result<(), StorageError> {
         let temporary = layout.meta_temporary();
-        let file = disk.create(&temporary).map_err(io_error("create", &temporary))?;
-        file.write_at(0, &self.encode().repeat(2)).map_err(io_error("write", &temporary))?;
-        file.sync_data().map_err(io_error("flush", &temporary))?;
+        self.write_to(disk, &temporary)?;
         disk.rename(&temporary, &layout.meta()).map_err(io_error("rename", &temporary))?;
         disk.sync_folder(layout.folder()).map_err(io_error("flush folder", layout.folder()))
+    }
+
+    /// Writes both copies into a new file, and flushes it.
+    pub(crate) fn write_to(&self, disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
+        let file = disk.create(path).map_err(io_error("create", path))?;
+        file.write_at(0, &self.encode().repeat(2)).map_err(io_error("write", path))?;
+        file.sync_data().map_err(io_error("flush", path))
     }
 
     /// Refuses a folder of another node or another cluster.
@@ -137,7 +166,10 @@ fn decode(bytes: &[u8]) -> Result<Option<Meta>, StorageError> {
 
 /// A folder without META is new only if nothing is in it but what opening itself puts there.
 fn refuse_what_is_not_ours(folder: &Path, names: &[String]) -> Result<(), StorageError> {
-    match names.iter().find(|name| !["LOCK", "META.tmp"].contains(&name.as_str())) {
+    if names.iter().any(|name| name == "HARDSTATE") {
+        return Err(corrupt(&folder.join("META"), 0, format!("META is missing from a store; {ADVICE}")));
+    }
+    match names.iter().find(|name| !["LOCK", "META.tmp", "SET-ASIDE"].contains(&name.as_str())) {
         None => Ok(()),
         Some(name) => Err(StorageError::Refused(format!(
             "the folder {} has no META but is not empty (it holds {name}); name an empty folder for a new \

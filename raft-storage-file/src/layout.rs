@@ -46,6 +46,11 @@ impl Layout {
         self.folder.join("META.tmp")
     }
 
+    /// Whose folder was set aside from here; made by [`crate::inspect::set_aside`] only.
+    pub fn set_aside(&self) -> PathBuf {
+        self.folder.join("SET-ASIDE")
+    }
+
     /// Term and vote.
     pub fn hard_state(&self) -> PathBuf {
         self.folder.join("HARDSTATE")

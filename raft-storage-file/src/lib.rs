@@ -13,14 +13,17 @@
 //! In reading order: [`layout`] names the files, `frame` is the record on the disk, `segment` is one file
 //! of frames, `hard_state` and `identity` are the two small files beside them, `recovery` decides what a
 //! folder says after a crash, `store` does the work of one open folder, `writer` is the thread on which
-//! all of it happens, and `log` is the face to the outside. Every access to files goes through the
-//! [`disk`] seam. The format is described byte by byte in the book, under "File format".
+//! all of it happens (`inline` does without one, for simulators), and `log` is the face to the outside. Every
+//! access to files goes through the [`disk`] seam. The format is described byte by byte in the book, under
+//! "File format".
 
 pub mod disk;
 mod error;
 mod frame;
 mod hard_state;
 mod identity;
+mod inline;
+pub mod inspect;
 pub mod layout;
 mod log;
 mod options;
@@ -31,6 +34,7 @@ mod replay;
 mod scan;
 mod segment;
 mod snapshot;
+mod spares;
 mod store;
 mod writer;
 

@@ -1,9 +1,10 @@
-//! The face to the outside: a handle to the writer's thread.
+//! The face to the outside: a handle to the writer's thread, or to what stands in for it in a simulator.
 
 use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use raft_actor::{
+    runtime::SharedRuntime,
     storage::{LogStorage, StorageError},
     types::{Entries, LogId, LogIndex, LogState, LogWrite},
 };
@@ -12,7 +13,8 @@ use crate::{
     Options,
     disk::{Disk, RealDisk},
     identity::Identity,
-    writer::{Request, Writer},
+    inline::Inline,
+    writer::{Reply, Request, Writer},
 };
 
 /// The log and hard state of one node, in a folder of its own.
@@ -25,7 +27,14 @@ use crate::{
 /// state may survive without the entries; never the entries without the hard state.
 #[derive(Debug)]
 pub struct FileLog {
-    writer: Writer,
+    host: Host,
+}
+
+/// Where the work is done.
+#[derive(Debug)]
+enum Host {
+    Thread(Writer),
+    Inline(Inline),
 }
 
 impl FileLog {
@@ -55,19 +64,43 @@ impl FileLog {
         identity: Identity,
         options: Options,
     ) -> Result<FileLog, StorageError> {
-        Ok(FileLog { writer: Writer::start(disk, folder.as_ref(), identity, options)? })
+        Ok(FileLog { host: Host::Thread(Writer::start(disk, folder.as_ref(), identity, options)?) })
+    }
+
+    /// As [`FileLog::open_on`], without any thread: each call does its work when it is polled, and then waits
+    /// for [`Disk::settled`]; marks are written by a task of `runtime`, by its clock. So a simulator runs it
+    /// in virtual time, and the same way for the same seed.
+    ///
+    /// Dropping this is what a crash of the process is: nothing is written any more, and the folder is free
+    /// at once. On a real disk a slow flush would hold up the whole thread.
+    pub fn open_inline(
+        runtime: SharedRuntime,
+        disk: Arc<dyn Disk>,
+        folder: impl AsRef<Path>,
+        identity: Identity,
+        options: Options,
+    ) -> Result<FileLog, StorageError> {
+        let inline = Inline::open(runtime, disk, folder.as_ref(), identity, options)?;
+        Ok(FileLog { host: Host::Inline(inline) })
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StorageError> {
+        match &self.host {
+            Host::Thread(writer) => writer.ask(request).await,
+            Host::Inline(inline) => inline.ask(request).await,
+        }
     }
 }
 
 #[async_trait]
 impl LogStorage for FileLog {
     async fn recover(&mut self) -> Result<LogState, StorageError> {
-        self.writer.ask(|reply| Request::Recover { reply }).await
+        self.ask(|reply| Request::Recover { reply }).await
     }
 
     async fn write(&mut self, writes: &[LogWrite]) -> Result<(), StorageError> {
         let writes = writes.to_vec();
-        self.writer.ask(|reply| Request::Write { writes, reply }).await
+        self.ask(|reply| Request::Write { writes, reply }).await
     }
 
     async fn read(
@@ -76,10 +109,10 @@ impl LogStorage for FileLog {
         last: LogIndex,
         bytes_max: u64,
     ) -> Result<Entries, StorageError> {
-        self.writer.ask(|reply| Request::Read { first, last, bytes_max, reply }).await
+        self.ask(|reply| Request::Read { first, last, bytes_max, reply }).await
     }
 
     async fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
-        self.writer.ask(|reply| Request::Purge { through, reply }).await
+        self.ask(|reply| Request::Purge { through, reply }).await
     }
 }

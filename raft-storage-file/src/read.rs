@@ -1,5 +1,7 @@
 //! Entries read back from the disk, each checked against its checksum on every read.
 
+use std::io;
+
 use bytes::Bytes;
 use raft_actor::{
     storage::StorageError,
@@ -7,6 +9,7 @@ use raft_actor::{
 };
 
 use crate::{
+    error::unreadable,
     frame::{DESCRIPTOR_BYTES, FrameHeader, HEADER_BYTES, descriptors, scramble},
     layout::BLOCK_BYTES,
     replay::FrameAt,
@@ -54,13 +57,14 @@ fn read_frame(segment: &Segment, frame: &FrameAt, wanted: &mut Wanted) -> Result
         let detail = format!("{detail}, in the frame of entries {} to {}", frame.first, frame.last());
         segment.corrupt(frame.offset, detail)
     };
-    let block = segment.read(frame.offset, BLOCK_BYTES)?;
+    let unreadable = |source| damaged(unreadable(&source));
+    let block = segment.read(frame.offset, BLOCK_BYTES).map_err(unreadable)?;
     let header = FrameHeader::decode(&block, segment.place(frame.offset))
         .filter(|header| header.first_index == frame.first)
         .ok_or_else(|| damaged("the header does not match its checksum".to_owned()))?;
     let body = Body { segment, frame, block, key: header.scramble_key };
     let payloads_at = u64::from(header.entries) * DESCRIPTOR_BYTES as u64;
-    let all = descriptors(&header, &body.part(0, payloads_at)?).map_err(damaged)?;
+    let all = descriptors(&header, &body.part(0, payloads_at).map_err(unreadable)?).map_err(damaged)?;
     let skipped = wanted.first.0.saturating_sub(frame.first.0) as usize;
     let mut chosen = 0;
     for descriptor in all[..frame.count as usize].iter().skip(skipped) {
@@ -75,7 +79,8 @@ fn read_frame(segment: &Segment, frame: &FrameAt, wanted: &mut Wanted) -> Result
     }
     let chosen = &all[skipped..skipped + chosen];
     if let (Some(one), Some(other)) = (chosen.first(), chosen.last()) {
-        let bytes = Bytes::from(body.part(payloads_at + one.start, payloads_at + other.end())?);
+        let bytes = body.part(payloads_at + one.start, payloads_at + other.end()).map_err(unreadable)?;
+        let bytes = Bytes::from(bytes);
         for descriptor in chosen {
             let entry = descriptor.entry(&bytes, descriptor.start - one.start).map_err(damaged)?;
             wanted.entries.push(entry);
@@ -93,7 +98,7 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    fn part(&self, from: u64, to: u64) -> Result<Vec<u8>, StorageError> {
+    fn part(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
         let (start, end) = (HEADER_BYTES as u64 + from, HEADER_BYTES as u64 + to);
         let mut part = match self.block.get(start as usize..end as usize) {
             Some(part) => part.to_vec(),

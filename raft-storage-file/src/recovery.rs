@@ -20,6 +20,7 @@ use crate::{
     error::{ADVICE, corrupt, io_error},
     hard_state::HardStateFile,
     identity::{Identity, Meta},
+    inspect::check_set_aside,
     layout::{BLOCK_BYTES, Layout, LogName},
     replay::Picture,
     scan::{End, Scan},
@@ -43,16 +44,11 @@ pub(crate) fn open(
 ) -> Result<Opened, StorageError> {
     let layout = Layout::of(folder);
     disk.create_folder(folder).map_err(io_error("create folder", folder))?;
-    let lock = disk.lock(&layout.lock()).map_err(io_error("lock", &layout.lock()))?;
-    if let Lock::InUse { by } = &lock {
-        return Err(StorageError::Refused(format!(
-            "the folder {} is in use by process {by}; stop that process first, or name another folder",
-            folder.display()
-        )));
-    }
+    let lock = lock(&*disk, &layout)?;
     let meta = Meta::read(&*disk, &layout)?;
-    if let Some(meta) = &meta {
-        meta.check(identity, folder)?;
+    match &meta {
+        Some(meta) => meta.check(identity, folder)?,
+        None => check_set_aside(&*disk, &layout, identity)?,
     }
     let mut random = options.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
     let meta = meta.unwrap_or_else(|| Meta { identity, incarnation: random.u128(..), formed: false });
@@ -96,8 +92,26 @@ fn form(base: &Base, mut meta: Meta) -> Result<(), StorageError> {
 }
 
 impl Opened {
+    /// A store that is there, whoever it belongs to, for those who only look: `disk` must not change
+    /// anything.
+    pub(crate) fn to_look_at(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        meta: &Meta,
+    ) -> Result<Opened, StorageError> {
+        let layout = Layout::of(folder);
+        let lock = lock(&*disk, &layout)?;
+        let options = Options::default().with_tail_bytes(0).with_spare_in_background(false);
+        Ok(Opened { base: Base { disk, layout, options, incarnation: meta.incarnation }, lock })
+    }
+
     /// Reads everything, decides, and goes on where the last run ended.
     pub(crate) fn recover(self) -> Result<(Store, LogState), StorageError> {
+        self.examine()?.go_on()
+    }
+
+    /// Reads everything and decides. What has two copies or can only be missing after a crash is mended.
+    pub(crate) fn examine(self) -> Result<Examined, StorageError> {
         let Opened { base, lock } = self;
         let (disk, layout) = (&*base.disk, &base.layout);
         disk.sync_folder(layout.folder()).map_err(io_error("flush folder", layout.folder()))?;
@@ -115,15 +129,53 @@ impl Opened {
         }
         check_seals(&segments, end)?;
         check_whole(&scan, &segments, &hard_state)?;
-        let state = state_of(&scan, &hard_state);
+        Ok(Examined { base, lock, hard_state, segments, scan, end })
+    }
+}
+
+/// A folder that can be believed.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    base: Base,
+    lock: Lock,
+    pub(crate) hard_state: HardStateFile,
+    pub(crate) segments: VecDeque<Segment>,
+    pub(crate) scan: Scan,
+    pub(crate) end: End,
+}
+
+impl Examined {
+    fn go_on(self) -> Result<(Store, LogState), StorageError> {
+        let Examined { base, lock, hard_state, segments, scan, end } = self;
+        write_again(&scan, &segments, &hard_state)?;
+        let state = state_of(&scan, &hard_state, base.incarnation);
         let Scan { picture, last_seq, .. } = scan;
         let mut store = Store::new(base, lock, hard_state, picture, segments, last_seq);
-        if let End::Torn = end {
+        if let End::Torn(bytes) = end {
+            let (path, offset) = store.end();
+            tracing::warn!(
+                path = %path.display(),
+                offset,
+                bytes,
+                last = %state.last,
+                "a write that was cut off before it was flushed is left out"
+            );
             // The torn bytes stay as they are: the next segment's header says where the valid ones end.
             store.rotate(0)?;
         }
         Ok((store, state))
     }
+}
+
+fn lock(disk: &dyn Disk, layout: &Layout) -> Result<Lock, StorageError> {
+    let lock = disk.lock(&layout.lock()).map_err(io_error("lock", &layout.lock()))?;
+    if let Lock::InUse { by } = &lock {
+        return Err(StorageError::Refused(format!(
+            "the folder {} is in use by process {by}; stop that process first, or name another folder",
+            layout.folder().display()
+        )));
+    }
+    Ok(lock)
 }
 
 /// Opens all segments and checks that none is missing between the first and the last.
@@ -153,7 +205,7 @@ fn open_segments(base: &Base) -> Result<VecDeque<Segment>, StorageError> {
             let detail = format!("the segment {missing} is missing, {} follows; {ADVICE}", path.display());
             return Err(corrupt(&before.path, before.seal_offset(), detail));
         }
-        let segment = Segment::open(disk, path, (first, id), base.incarnation)?;
+        let segment = Segment::open(disk, path, (first, id), Some(base.incarnation))?;
         let prev_id = segment.header.prev_id;
         if prev_id + 1 != id {
             return Err(
@@ -201,6 +253,29 @@ fn check_seals(segments: &VecDeque<Segment>, end: End) -> Result<(), StorageErro
     Ok(())
 }
 
+/// What the last run wrote last may have been the write whose flush failed. Systems call such pages clean:
+/// they are read back, no later flush writes them, and the next power cut takes them. All before was flushed
+/// before that was written.
+fn write_again(
+    scan: &Scan,
+    segments: &VecDeque<Segment>,
+    hard_state: &HardStateFile,
+) -> Result<(), StorageError> {
+    hard_state.put(hard_state.newest)?;
+    let (Some(last), Some((segment_id, offset, bytes))) = (segments.back(), scan.last_frame) else {
+        return Ok(());
+    };
+    if last.header.id == segment_id {
+        let frame = last.read(offset, bytes).map_err(last.unreadable(offset))?;
+        last.file.write_at(offset, &frame).map_err(io_error("write", &last.path))?;
+        return last.file.sync_data().map_err(io_error("flush", &last.path));
+    }
+    match segments.iter().rev().nth(1) {
+        Some(before) => before.seal(&last.header),
+        None => Ok(()),
+    }
+}
+
 fn check_whole(
     scan: &Scan,
     segments: &VecDeque<Segment>,
@@ -245,9 +320,11 @@ fn check_whole(
     Ok(())
 }
 
-fn state_of(scan: &Scan, hard_state: &HardStateFile) -> LogState {
+fn state_of(scan: &Scan, hard_state: &HardStateFile, incarnation: u128) -> LogState {
     let picture = &scan.picture;
     LogState {
+        // Half of it is random enough; 0 would say that there is none.
+        incarnation: (incarnation as u64).max(1),
         hard_state: hard_state.newest.hard_state,
         purged: picture.purged,
         last: picture.last,

@@ -9,6 +9,7 @@ use raft_actor::{
 };
 
 use crate::{
+    error::unreadable,
     frame::{FrameHeader, HEADER_BYTES, Kind, decode_entries, is_zero},
     layout::{BLOCK_BYTES, SECTOR_BYTES},
     replay::{FrameAt, Picture},
@@ -16,15 +17,14 @@ use crate::{
 };
 
 const CHUNK_BYTES: u64 = 1 << 20;
-static EMPTY_BLOCK: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
 
 /// How the last segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// Zeros, or the segment's own end.
     Clean,
-    /// With bytes of a frame that was never flushed.
-    Torn,
+    /// With this many bytes of a frame that was never flushed.
+    Torn(u64),
 }
 
 /// What has been read so far.
@@ -32,6 +32,8 @@ pub(crate) enum End {
 pub(crate) struct Scan {
     pub(crate) picture: Picture,
     pub(crate) last_seq: u64,
+    /// Where the last frame is: its segment, offset and bytes.
+    pub(crate) last_frame: Option<(u64, u64, u64)>,
     /// The newest hard state that any frame or header knows of.
     pub(crate) hard_state_seq: u64,
     pub(crate) memberships: Vec<(LogId, Membership)>,
@@ -60,6 +62,7 @@ impl Scan {
         Scan {
             picture: Picture::starting_at(base),
             last_seq: first.last_seq,
+            last_frame: None,
             hard_state_seq: 0,
             memberships: Vec::new(),
             tail: VecDeque::new(),
@@ -139,14 +142,7 @@ impl Scan {
                 return Err(self.refuse(segment, &detail));
             }
         }
-        tracing::warn!(
-            path = %segment.path.display(),
-            offset = segment.length,
-            bytes = rest.data_end - segment.length,
-            last = %self.picture.last,
-            "a write that was cut off before it was flushed is left out"
-        );
-        Ok(End::Torn)
+        Ok(End::Torn(rest.data_end - segment.length))
     }
 
     fn enter(&mut self, segment: &Segment) -> Result<(), StorageError> {
@@ -179,7 +175,8 @@ impl Scan {
 
     fn look(&self, segment: &Segment) -> Result<Found, StorageError> {
         let offset = segment.length;
-        let mut frame = segment.read(offset, BLOCK_BYTES)?;
+        let unreadable = |source| self.refuse(segment, &unreadable(&source));
+        let mut frame = segment.read(offset, BLOCK_BYTES).map_err(unreadable)?;
         let Some(header) = FrameHeader::decode(&frame[..HEADER_BYTES], segment.place(offset)) else {
             return Ok(if is_zero(&frame[..SECTOR_BYTES]) { Found::Blank } else { Found::BadHeader });
         };
@@ -188,7 +185,7 @@ impl Scan {
             return Ok(Found::BadHeader);
         }
         if extent > BLOCK_BYTES {
-            frame.extend(segment.read(offset + BLOCK_BYTES, extent - BLOCK_BYTES)?);
+            frame.extend(segment.read(offset + BLOCK_BYTES, extent - BLOCK_BYTES).map_err(unreadable)?);
         }
         let sector_missing = frame.chunks(SECTOR_BYTES).any(is_zero);
         Ok(match decode_entries(&header, frame) {
@@ -225,6 +222,7 @@ impl Scan {
         });
         self.hard_state_seq = self.hard_state_seq.max(header.hard_state_seq);
         self.last_seq = header.seq;
+        self.last_frame = Some((segment.header.id, offset, header.extent()));
         segment.length += header.extent();
         Ok(())
     }
@@ -266,10 +264,10 @@ impl Rest {
         let mut offset = segment.length;
         while offset < segment.header.capacity {
             let length = (segment.header.capacity - offset).min(CHUNK_BYTES);
-            let chunk = segment.read(offset, length)?;
+            let chunk = segment.read(offset, length).map_err(segment.unreadable(offset))?;
             for (number, block) in chunk.chunks(BLOCK_BYTES as usize).enumerate() {
                 let at = offset + number as u64 * BLOCK_BYTES;
-                if block == &EMPTY_BLOCK[..block.len()] {
+                if is_zero(block) {
                     continue;
                 }
                 if let Some(last) = block.iter().rposition(|byte| *byte != 0) {

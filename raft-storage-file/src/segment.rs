@@ -5,6 +5,7 @@
 //! whatever else has happened to the file.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,7 +17,7 @@ use raft_actor::{
 
 use crate::{
     disk::{Disk, DiskFile},
-    error::{ADVICE, corrupt, io_error},
+    error::{ADVICE, corrupt, io_error, unreadable},
     frame::{FrameHeader, HEADER_BYTES, Kind, Place, encode_frame, u32_at, u64_at},
     layout::{BLOCK_BYTES, FORMAT_MAJOR, FORMAT_MINOR, Layout},
 };
@@ -122,22 +123,28 @@ impl Segment {
         self.length + bytes <= self.seal_offset()
     }
 
-    pub(crate) fn read(&self, offset: u64, bytes: u64) -> Result<Vec<u8>, StorageError> {
+    pub(crate) fn read(&self, offset: u64, bytes: u64) -> io::Result<Vec<u8>> {
         let mut buffer = vec![0; bytes as usize];
-        self.file.read_at(offset, &mut buffer).map_err(io_error("read", &self.path))?;
+        self.file.read_at(offset, &mut buffer)?;
         Ok(buffer)
+    }
+
+    /// A place that cannot be read is as bad as one that holds something else.
+    pub(crate) fn unreadable(&self, offset: u64) -> impl FnOnce(io::Error) -> StorageError {
+        move |source| self.corrupt(offset, unreadable(&source))
     }
 
     pub(crate) fn corrupt(&self, offset: u64, detail: impl std::fmt::Display) -> StorageError {
         corrupt(&self.path, offset, format!("{detail}; {ADVICE}"))
     }
 
-    /// Opens a segment that is there, and checks that it is the one that its name says.
+    /// Opens a segment that is there, and checks that it is the one that its name says, and of this store
+    /// where that is told.
     pub(crate) fn open(
         disk: &dyn Disk,
         path: PathBuf,
         name: (LogIndex, u64),
-        incarnation: u128,
+        incarnation: Option<u128>,
     ) -> Result<Segment, StorageError> {
         let file = disk.open(&path).map_err(io_error("open", &path))?;
         // Flushed before it is believed: what is only in the system's memory must not be acted on.
@@ -147,12 +154,13 @@ impl Segment {
             return Err(corrupt(&path, size, format!("the segment is only {size} bytes long; {ADVICE}")));
         }
         let mut block = vec![0; BLOCK_BYTES as usize];
-        file.read_at(0, &mut block).map_err(io_error("read", &path))?;
+        file.read_at(0, &mut block)
+            .map_err(|source| corrupt(&path, 0, format!("{}; {ADVICE}", unreadable(&source))))?;
         let header = SegmentHeader::decode(&block)
             .map_err(|detail| corrupt(&path, 0, format!("{detail}; {ADVICE}")))?;
         let segment = Segment { path, file, length: BLOCK_BYTES, header };
         let header = &segment.header;
-        if header.incarnation != incarnation {
+        if incarnation.is_some_and(|incarnation| incarnation != header.incarnation) {
             return Err(segment.corrupt(16, "the segment belongs to another store"));
         }
         if (header.first_index, header.id) != name {
@@ -207,7 +215,8 @@ impl Segment {
 
     /// The seal, if there is one that is whole.
     pub(crate) fn read_seal(&self) -> Result<Option<FrameHeader>, StorageError> {
-        let block = self.read(self.seal_offset(), BLOCK_BYTES)?;
+        let block =
+            self.read(self.seal_offset(), BLOCK_BYTES).map_err(self.unreadable(self.seal_offset()))?;
         let seal = FrameHeader::decode(&block[..HEADER_BYTES], self.place(self.seal_offset()));
         Ok(seal.filter(|seal| seal.kind == Kind::Seal))
     }
@@ -232,21 +241,38 @@ impl Spare {
         cancelled: impl Fn() -> bool,
     ) -> Result<Option<Spare>, StorageError> {
         let file = disk.create(path).map_err(io_error("create", path))?;
+        let spare = Spare { path: path.to_owned(), file, capacity };
         if zeroed {
-            let zeroes = vec![0; ZEROES_BYTES.min(capacity) as usize];
-            let mut offset = 0;
-            while offset < capacity {
-                if cancelled() {
-                    return Ok(None);
-                }
-                let length = (capacity - offset).min(ZEROES_BYTES);
-                file.write_at(offset, &zeroes[..length as usize]).map_err(io_error("write", path))?;
-                offset += length;
-            }
-            file.sync_data().map_err(io_error("flush", path))?;
-        } else {
-            file.set_size(capacity).map_err(io_error("lengthen", path))?;
+            return spare.zero(cancelled);
         }
-        Ok(Some(Spare { path: path.to_owned(), file, capacity }))
+        spare.file.set_size(capacity).map_err(io_error("lengthen", path))?;
+        Ok(Some(spare))
+    }
+
+    /// Makes one of a file of this size that was a segment's.
+    pub(crate) fn again(
+        disk: &dyn Disk,
+        path: &Path,
+        capacity: u64,
+        cancelled: impl Fn() -> bool,
+    ) -> Result<Option<Spare>, StorageError> {
+        let file = disk.open(path).map_err(io_error("open", path))?;
+        Spare { path: path.to_owned(), file, capacity }.zero(cancelled)
+    }
+
+    fn zero(self, cancelled: impl Fn() -> bool) -> Result<Option<Spare>, StorageError> {
+        let zeroes = vec![0; ZEROES_BYTES.min(self.capacity) as usize];
+        let mut offset = 0;
+        while offset < self.capacity {
+            if cancelled() {
+                return Ok(None);
+            }
+            let length = (self.capacity - offset).min(ZEROES_BYTES);
+            let written = self.file.write_at(offset, &zeroes[..length as usize]);
+            written.map_err(io_error("write", &self.path))?;
+            offset += length;
+        }
+        self.file.sync_data().map_err(io_error("flush", &self.path))?;
+        Ok(Some(self))
     }
 }

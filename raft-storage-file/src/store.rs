@@ -4,15 +4,7 @@
 //! Groups are written one after another, each after the flush of the one before. So at most one frame can
 //! be torn by a crash, and any later frame proves that those before it were flushed.
 
-use std::{
-    collections::VecDeque,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-};
+use std::{collections::VecDeque, path::Path, sync::Arc};
 
 use raft_actor::{
     storage::StorageError,
@@ -29,6 +21,7 @@ use crate::{
     plan::Plan,
     replay::{FrameAt, Picture},
     segment::{Segment, SegmentHeader, Spare},
+    spares::Spares,
 };
 
 const SEGMENT_BYTES_MIN: u64 = 16 << 10;
@@ -157,8 +150,8 @@ impl Store {
             if self.picture.frames.front().is_some_and(|frame| frame.segment_id <= oldest) {
                 break;
             }
-            let path = self.segments[0].path.clone();
-            self.base.disk.remove(&path).map_err(io_error("remove", &path))?;
+            let Segment { path, header, .. } = &self.segments[0];
+            self.spares.recycle(path, header.capacity, self.base.capacity(self.active().header.id + 1))?;
             // One after another: were the second gone and the first still there, it would look like a loss.
             let log = self.base.layout.log();
             self.base.disk.sync_folder(&log).map_err(io_error("flush folder", &log))?;
@@ -246,6 +239,11 @@ impl Store {
         }
     }
 
+    /// The file that is written to, and where its frames end.
+    pub(crate) fn end(&self) -> (&Path, u64) {
+        (&self.active().path, self.active().length)
+    }
+
     fn active(&self) -> &Segment {
         self.segments.back().expect(ONE_SEGMENT)
     }
@@ -281,65 +279,3 @@ impl Store {
 const ONE_SEGMENT: &str = "a store is opened with at least one segment, and the last is never removed";
 /// What the buffer keeps between writes; after a larger one, the rest is given back.
 const BUFFER_BYTES_KEPT: usize = 4 << 20;
-
-/// The next segment's file, made before it is needed.
-#[derive(Debug)]
-pub(crate) struct Spares {
-    base: Base,
-    number: u64,
-    making: Option<JoinHandle<Result<Option<Spare>, StorageError>>>,
-    /// The file that is being made.
-    path: PathBuf,
-    cancelled: Arc<AtomicBool>,
-}
-
-impl Spares {
-    fn new(base: Base) -> Spares {
-        Spares { base, number: 0, making: None, path: PathBuf::new(), cancelled: Arc::default() }
-    }
-
-    /// Begins to make one, in the background.
-    pub(crate) fn prepare(&mut self, capacity: u64) {
-        if !self.base.options.spare_in_background || self.making.is_some() {
-            return;
-        }
-        self.number += 1;
-        self.path = self.base.layout.spare(self.number);
-        let (base, path, cancelled) = (self.base.clone(), self.path.clone(), self.cancelled.clone());
-        let make =
-            move || Spare::make(&*base.disk, &path, capacity, true, || cancelled.load(Ordering::Relaxed));
-        match std::thread::Builder::new().name("raft-log-spare".to_owned()).spawn(make) {
-            Ok(thread) => self.making = Some(thread),
-            Err(error) => tracing::warn!(%error, "no thread could be had to zero the next segment"),
-        }
-    }
-
-    /// The one that is ready, or else one made now. A write never waits for zeroes that are still being
-    /// written.
-    fn take(&mut self, needed: u64, capacity: u64) -> Result<Spare, StorageError> {
-        if let Some(thread) = self.making.take_if(|thread| thread.is_finished()) {
-            match thread.join() {
-                Ok(Ok(Some(spare))) if spare.capacity >= needed => return Ok(spare),
-                Ok(Ok(_)) => {
-                    tracing::debug!("the next segment that was made ready is too small for this write")
-                }
-                Ok(Err(error)) => tracing::warn!(%error, "the next segment could not be made ready"),
-                Err(_) => tracing::warn!("the thread that makes the next segment ready has panicked"),
-            }
-            // What could not be used must not take up room; what cannot be removed now is removed on opening.
-            let _ = self.base.disk.remove(&self.path);
-        }
-        self.number += 1;
-        self.base.make_spare(self.number, capacity, !self.base.options.spare_in_background)
-    }
-}
-
-impl Drop for Spares {
-    fn drop(&mut self) {
-        self.cancelled.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.making.take() {
-            // Whatever it made is empty, and is removed when the folder is opened again.
-            let _ = thread.join();
-        }
-    }
-}

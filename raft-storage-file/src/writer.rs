@@ -25,7 +25,8 @@ use crate::{
     store::Store,
 };
 
-type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
+/// Where the answer to a request goes.
+pub(crate) type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
 
 /// What a caller wants done.
 pub(crate) enum Request {
@@ -49,12 +50,11 @@ impl Writer {
         identity: Identity,
         options: Options,
     ) -> Result<Writer, StorageError> {
-        let mark_after = options.mark_after;
-        let opened = open(disk, folder, identity, options)?;
+        let work = Work::open(disk, folder, identity, options)?;
         let (requests, received) = channel();
         let thread = std::thread::Builder::new()
             .name(format!("raft-log-{}", identity.node_id))
-            .spawn(move || run(Work { state: State::Opened(Box::new(opened)), mark_after }, &received))
+            .spawn(move || run(work, &received))
             .map_err(io_error("start the writer's thread for", folder))?;
         Ok(Writer { requests: Some(requests), thread: Some(thread) })
     }
@@ -85,9 +85,10 @@ enum State {
     Failed(String),
 }
 
-struct Work {
+/// What is done for those who ask, wherever that is.
+pub(crate) struct Work {
     state: State,
-    mark_after: Duration,
+    pub(crate) mark_after: Duration,
 }
 
 fn run(mut work: Work, requests: &Receiver<Request>) {
@@ -116,7 +117,18 @@ fn run(mut work: Work, requests: &Receiver<Request>) {
 }
 
 impl Work {
-    fn answer(&mut self, request: Request) {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        identity: Identity,
+        options: Options,
+    ) -> Result<Work, StorageError> {
+        let mark_after = options.mark_after;
+        let opened = open(disk, folder, identity, options)?;
+        Ok(Work { state: State::Opened(Box::new(opened)), mark_after })
+    }
+
+    pub(crate) fn answer(&mut self, request: Request) {
         // A caller that has gone away needs no answer; what it asked for is done all the same.
         match request {
             Request::Recover { reply } => drop(reply.send(self.recover())),
@@ -173,11 +185,11 @@ impl Work {
         result
     }
 
-    fn mark_is_due(&self) -> bool {
+    pub(crate) fn mark_is_due(&self) -> bool {
         matches!(&self.state, State::Running(store) if store.mark_is_due())
     }
 
-    fn mark(&mut self) {
+    pub(crate) fn mark(&mut self) {
         // The error is kept by the state, and every later caller is told.
         let _ = self.with(Store::mark);
     }

@@ -30,6 +30,17 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
+/// Whether far more is tried than there is time for in every run.
+pub(crate) fn is_long() -> bool {
+    std::env::var_os("DAMAGE_DEEPER").is_some()
+}
+
+/// A row of the table in the book, under "How we test": what was done, how often, how often everything was
+/// there, how often it was refused, and how often something acknowledged was gone.
+pub(crate) fn tell(what: &str, images: usize, whole: usize, refused: usize, lost: usize) {
+    println!("| {what} | {images} | {whole} | {refused} | {lost} |");
+}
+
 /// What a caller does, one at a time.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
@@ -93,7 +104,7 @@ pub(crate) fn vote(term: u64, node: u64) -> LogWrite {
 }
 
 /// Every kind of call, with rotations, a truncation across segments, purges and a reopening in between.
-fn workload() -> Vec<Step> {
+pub(crate) fn workload() -> Vec<Step> {
     let mut steps = vec![Step::Write(vec![vote(1, 1)])];
     for index in 1..=6 {
         steps.push(Step::Write(vec![append(vec![command(index, 1, 3000)])]));
@@ -119,7 +130,7 @@ fn workload() -> Vec<Step> {
     steps
 }
 
-fn open(disk: &SimulatedDisk) -> Result<(FileLog, LogState), String> {
+pub(crate) fn open(disk: &SimulatedDisk) -> Result<(FileLog, LogState), String> {
     let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options())
         .map_err(|error| error.to_string())?;
     let state = block_on(log.recover()).map_err(|error| error.to_string())?;
@@ -188,7 +199,8 @@ fn survive(crashed: &SimulatedDisk, cut: &Cut, what: &str) {
     check(&found, cut, what);
     check_seals(crashed, what);
     let next = found.entries.last().map_or(found.purged.index.0, |entry| entry.id.index.0) + 1;
-    let step = Step::Write(vec![vote(9, 9), append(vec![command(next, 9, 700)])]);
+    let term = found.hard_state.term.0 + 1;
+    let step = Step::Write(vec![vote(term, 9), append(vec![command(next, term, 700)])]);
     found.apply(&step);
     let Step::Write(writes) = &step else { unreachable!("it was made a write above") };
     block_on(log.write(writes)).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -203,7 +215,7 @@ fn nothing_acknowledged_is_lost_wherever_the_power_is_cut() {
     let whole = SimulatedDisk::new();
     run(&whole, &steps);
     let calls = whole.calls().total();
-    let mut images = 0;
+    let mut images = 0_usize;
     for stop in 0..=calls {
         let disk = SimulatedDisk::new();
         disk.fail_after(stop, ErrorKind::Other);
@@ -214,7 +226,7 @@ fn nothing_acknowledged_is_lost_wherever_the_power_is_cut() {
             images += 1;
         }
     }
-    println!("crash images: {images}, after each of {calls} calls");
+    tell(&format!("power cut after each of {calls} calls, in 12 states"), images, images, 0, 0);
     assert!(calls > 100 && images > 1200, "the workload has become too small to prove anything");
 }
 
@@ -223,7 +235,7 @@ fn a_crash_during_recovery_loses_nothing_either() {
     let steps = workload();
     let whole = SimulatedDisk::new();
     run(&whole, &steps);
-    let mut images = 0;
+    let mut images = 0_usize;
     for stop in (40..whole.calls().total()).step_by(3) {
         let disk = SimulatedDisk::new();
         disk.fail_after(stop, ErrorKind::Other);
@@ -240,7 +252,7 @@ fn a_crash_during_recovery_loses_nothing_either() {
             }
         }
     }
-    println!("crash images during recovery: {images}");
+    tell("power cut, and again while the folder is opened", images, images, 0, 0);
     assert!(images > 500, "the workload has become too small to prove anything");
 }
 
@@ -265,7 +277,7 @@ fn a_torn_tail_is_cut_and_the_rest_is_kept() {
         cuts += u64::from(found == model);
         assert_eq!(found.entries[..1], model.entries[..]);
     }
-    println!("torn tails cut: {cuts} of 200");
+    tell("power cut while a frame is written", 200, 200, 0, 0);
     assert!(cuts > 190);
 }
 
@@ -404,8 +416,8 @@ fn random_step(random: &mut fastrand::Rng, model: &Model) -> Step {
 
 #[test]
 fn random_work_survives_random_power_cuts() {
-    let mut images = 0;
-    for seed in 0..150 {
+    let mut images = 0_usize;
+    for seed in 0..if is_long() { 10_000 } else { 150 } {
         let mut random = fastrand::Rng::with_seed(seed);
         let (mut model, mut steps) = (Model::default(), Vec::new());
         for _ in 0..30 {
@@ -426,5 +438,5 @@ fn random_work_survives_random_power_cuts() {
             images += 1;
         }
     }
-    println!("random crash images: {images}");
+    tell("random work, random power cut", images, images, 0, 0);
 }

@@ -19,9 +19,10 @@ use raft_storage_file::{
         Disk,
         simulated::{SimulatedDisk, Unflushed},
     },
+    inspect::{Verdict, inspect},
 };
 
-use crate::crash::{FOLDER, IDENTITY, Model, Step, append, block_on, command, options, vote};
+use crate::crash::{FOLDER, IDENTITY, Model, Step, append, block_on, command, is_long, options, tell, vote};
 
 fn open(disk: &SimulatedDisk) -> Result<(FileLog, LogState), StorageError> {
     let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options())?;
@@ -60,24 +61,44 @@ fn store(closed: bool) -> (SimulatedDisk, Model) {
     (if closed { disk.crash(Unflushed::Kept) } else { crashed }, model)
 }
 
+fn verdict_of(error: &StorageError) -> Verdict {
+    match error {
+        StorageError::Corrupt { path, offset, detail } => {
+            Verdict::Damaged { file: path.clone(), offset: *offset, detail: detail.clone() }
+        }
+        other => Verdict::Unknown { detail: other.to_string() },
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counts {
-    exact: u32,
-    refused: u32,
+    exact: usize,
+    refused: usize,
     lost: Vec<String>,
 }
 
 impl Counts {
     /// Opens a damaged copy, reads all of it, and says what became of it.
+    /// The tool, which only looks, must say the same.
     fn count(&mut self, disk: &SimulatedDisk, model: &Model, damaged: &Path, what: &str) {
+        let (shared, calls) = (Arc::new(disk.clone()) as Arc<dyn Disk>, disk.calls());
+        let verdict = inspect(&shared, Path::new(FOLDER)).unwrap().verdict();
+        assert_eq!(disk.calls(), calls, "{what}: looking has touched the disk");
         let found = open(disk).and_then(|(mut log, state)| {
             let read = Model::of(&mut log, &state);
             read.map_err(StorageError::Refused)
         });
         match found {
-            Ok(found) if found == *model => self.exact += 1,
-            Ok(found) => self.lost.push(format!("{what}: {:?}", found.entries.last().map(|last| last.id))),
+            Ok(found) if found == *model => {
+                assert!(matches!(verdict, Verdict::Whole | Verdict::Torn { .. }), "{what}: {verdict:?}");
+                self.exact += 1;
+            }
+            Ok(found) => {
+                assert!(matches!(verdict, Verdict::Torn { .. }), "{what}: {verdict:?}");
+                self.lost.push(format!("{what}: {:?}", found.entries.last().map(|last| last.id)));
+            }
             Err(error) => {
+                assert_eq!(verdict, verdict_of(&error), "{what}");
                 let sentence = error.to_string();
                 let names_it = matches!(&error, StorageError::Corrupt { path, .. } if path == damaged)
                     && sentence.contains("at offset")
@@ -89,26 +110,30 @@ impl Counts {
     }
 }
 
-/// Runs the matrix over every sector of every file.
-fn matrix(disk: &SimulatedDisk, model: &Model) -> Counts {
+const WAYS: [&str; 4] = ["zeroed", "garbage", "one bit", "unreadable"];
+
+/// Damages every sector of every file in one way.
+fn matrix(disk: &SimulatedDisk, model: &Model, way: &str) -> Counts {
     let mut random = fastrand::Rng::with_seed(1);
     let mut counts = Counts::default();
     for path in disk.paths() {
         let sectors = disk.bytes(&path).unwrap().len() / 512;
         for sector in 0..sectors {
-            for way in ["zeroed", "garbage", "one bit"] {
-                let copy = disk.crash(Unflushed::Kept);
-                copy.damage(&path, |bytes| {
-                    let sector = &mut bytes[sector * 512..][..512];
-                    match way {
-                        "zeroed" => sector.fill(0),
-                        "garbage" => random.fill(sector),
-                        _ => sector[random.usize(0..512)] ^= 1 << random.u32(0..8),
-                    }
-                });
-                let what = format!("{} sector {sector} {way}", path.display());
-                counts.count(&copy, model, &path, &what);
+            let copy = disk.crash(Unflushed::Kept);
+            if way == "unreadable" {
+                copy.lose_sector(&path, sector as u64 * 512);
             }
+            copy.damage(&path, |bytes| {
+                let sector = &mut bytes[sector * 512..][..512];
+                match way {
+                    "zeroed" => sector.fill(0),
+                    "garbage" => random.fill(sector),
+                    "unreadable" => {}
+                    _ => sector[random.usize(0..512)] ^= 1 << random.u32(0..8),
+                }
+            });
+            let what = format!("{} sector {sector} {way}", path.display());
+            counts.count(&copy, model, &path, &what);
         }
     }
     counts
@@ -117,10 +142,44 @@ fn matrix(disk: &SimulatedDisk, model: &Model) -> Counts {
 #[test]
 fn no_damage_to_a_closed_store_is_a_silent_loss() {
     let (disk, model) = store(true);
-    let counts = matrix(&disk, &model);
-    println!("damage: {} exact, {} refused, {} lost", counts.exact, counts.refused, counts.lost.len());
-    assert!(counts.lost.is_empty(), "lost silently: {:#?}", counts.lost);
-    assert!(counts.exact > 100 && counts.refused > 500, "the store has become too small to prove anything");
+    for way in WAYS {
+        let Counts { exact, refused, lost } = matrix(&disk, &model, way);
+        tell(
+            &format!("each sector of a closed store: {way}"),
+            exact + refused + lost.len(),
+            exact,
+            refused,
+            0,
+        );
+        assert!(lost.is_empty(), "lost silently: {lost:#?}");
+        assert!(exact > 30 && refused > 150, "the store has become too small to prove anything");
+    }
+}
+
+#[test]
+fn no_byte_changed_in_a_closed_store_is_a_silent_loss() {
+    let (disk, model) = store(true);
+    let stride = if is_long() { 1 } else { 211 };
+    let (mut exact, mut refused) = (0, 0);
+    for path in disk.paths() {
+        for at in (0..disk.bytes(&path).unwrap().len()).step_by(stride) {
+            let copy = disk.crash(Unflushed::Kept);
+            copy.flip_bit(&path, at as u64, at as u32 / stride as u32);
+            match open(&copy) {
+                Ok((mut log, state)) => {
+                    assert_eq!(Model::of(&mut log, &state).as_ref(), Ok(&model), "{path:?}, byte {at}");
+                    exact += 1;
+                }
+                Err(StorageError::Corrupt { path: told, .. }) => {
+                    assert_eq!(told, path, "byte {at}");
+                    refused += 1;
+                }
+                Err(other) => panic!("{path:?}, byte {at}: {other}"),
+            }
+        }
+    }
+    tell("a bit turned in a byte of a closed store", exact + refused, exact, refused, 0);
+    assert!(exact > 500 && refused > 200, "{exact} exact, {refused} refused");
 }
 
 /// Between the last acknowledgement and the mark that follows it a few ms later, a sector of the last
@@ -132,12 +191,8 @@ fn before_the_mark_only_a_zeroed_sector_of_the_last_frame_passes_for_torn() {
     let last = disk.paths().into_iter().rfind(|path| path.extension().is_some()).unwrap();
     let bytes = disk.bytes(&last).unwrap();
     let frames_end = bytes[..bytes.len() - 4096].iter().rposition(|byte| *byte != 0).unwrap() + 1;
-    let counts = matrix(&disk, &model);
-    println!(
-        "unmarked: {} exact, {} refused, {:?} passed for torn",
-        counts.exact, counts.refused, counts.lost
-    );
-    for what in &counts.lost {
+    let all = WAYS.map(|way| matrix(&disk, &model, way));
+    for what in all.iter().flat_map(|counts| &counts.lost) {
         let of_last_frame = (frames_end - 4096) / 512..frames_end.div_ceil(512);
         let sector: usize = what.split("sector ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
         assert!(what.contains("zeroed") && what.starts_with(last.to_str().unwrap()), "{what}");

@@ -160,18 +160,3 @@ fn copy_without(disk: &SimulatedDisk, path: &Path) {
     let outcome = opened.and_then(|mut log| block_on(log.recover()));
     outcome.unwrap_err();
 }
-
-#[test]
-fn every_test_that_the_page_on_the_format_names_is_there() {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let page = std::fs::read_to_string(package.join("../docs/src/reference/file-format.md")).unwrap();
-    let mut named = 0;
-    for (module, test) in page.split('`').filter_map(|word| word.split_once("::")) {
-        if module.chars().all(char::is_lowercase) {
-            let source = std::fs::read_to_string(package.join(format!("tests/{module}.rs"))).unwrap();
-            assert!(source.contains(&format!("fn {test}(")), "{module}::{test} is named but not there");
-            named += 1;
-        }
-    }
-    assert!(named > 20, "the page names only {named} tests");
-}

@@ -37,6 +37,22 @@ fn a_second_opener_is_told_who_holds_the_folder() {
     FileLog::open(folder.path(), OURS).unwrap();
 }
 
+/// A child has its parent's files until it becomes another program.
+#[test]
+fn a_child_process_that_is_being_started_does_not_hold_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let opener = std::thread::spawn(move || {
+        for _ in 0..200 {
+            drop(FileLog::open(&path, OURS).unwrap());
+        }
+    });
+    while !opener.is_finished() {
+        std::process::Command::new("true").status().unwrap();
+    }
+    opener.join().unwrap();
+}
+
 #[test]
 fn a_folder_of_another_node_or_cluster_is_refused_by_both_names() {
     let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,13 @@
 
 mod crash;
 mod damage;
+mod faults;
 mod format;
 mod identity;
+mod recycle;
+mod requirements;
+mod simulator;
 mod snapshots;
 mod suite;
+mod survivor;
+mod tool;

@@ -115,7 +115,7 @@ fn row(status: &RaftStatus) -> Vec<String> {
         status.commit_index.to_string(),
         status.applied_index.to_string(),
         status.revision.to_string(),
-        status.failure.clone().unwrap_or_default(),
+        status.failure.clone().or_else(|| status.refusal.clone()).unwrap_or_default(),
     ]
 }
 

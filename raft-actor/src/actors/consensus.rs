@@ -1,7 +1,10 @@
 //! The consensus actor: owns the core. It drains its mailbox whole, steps what it found as one batch, and
 //! carries out the effects in order. It never waits, and decides nothing that Raft has a rule for.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -26,7 +29,7 @@ use crate::{
     events::Subscriber,
     lifecycle::{Ending, Phase},
     membership::MembershipChange,
-    message::{Envelope, Introduction, Message},
+    message::{Envelope, Introduction, Message, Refusal},
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
@@ -34,7 +37,7 @@ use crate::{
     },
     state_machine::StateMachine,
     status::Status,
-    types::{Entries, LogIndex, NodeId, Role, SnapshotMeta, Term, Time},
+    types::{Entries, LogIndex, NodeId, Origin, Role, SnapshotMeta, Term, Time},
 };
 
 mod carried;
@@ -111,8 +114,13 @@ pub(crate) struct Consensus<S: StateMachine> {
     write_permits: Permits,
     reads: Reads<S>,
     changes: Changes,
-    /// Where this node says that it is reached, where the log says otherwise.
-    given_address: Option<String>,
+    /// Where nodes are reached, this one included, whatever the log says: until the members change.
+    given_addresses: BTreeMap<NodeId, String>,
+    /// As what each peer was heard last.
+    identified: BTreeMap<NodeId, Origin>,
+    /// Whom this node does not believe, and whether it is believed itself.
+    disbelieved: BTreeMap<NodeId, Refusal>,
+    refusal: Option<Refusal>,
     unreachable: BTreeSet<NodeId>,
     transfers: Vec<oneshot::Sender<bool>>,
     /// The term that this node leads, as its waiting writers know it.
@@ -153,7 +161,10 @@ impl<S: StateMachine> Consensus<S> {
             write_permits,
             reads: Reads::new(run),
             changes: Changes::new(run),
-            given_address: None,
+            given_addresses: BTreeMap::new(),
+            identified: BTreeMap::new(),
+            disbelieved: BTreeMap::new(),
+            refusal: None,
             unreachable: BTreeSet::new(),
             transfers: Vec::new(),
             leading: None,
@@ -205,7 +216,7 @@ impl<S: StateMachine> Consensus<S> {
             }
             Mail::ForwardNotSent { id } => self.park(id),
             // Nobody waits any more where the answer cannot be sent.
-            Mail::Status(reply) => drop(reply.send(self.raft.status(now))),
+            Mail::Status(reply) => drop(reply.send(self.status(now))),
             Mail::Subscribe(subscriber) => {
                 self.watchers.subscribe(subscriber, now, &self.raft, &self.unreachable);
             }
@@ -237,7 +248,11 @@ impl<S: StateMachine> Consensus<S> {
 
     fn receive(&mut self, envelope: Envelope, now: Time) {
         let from = envelope.from;
+        if !self.identify(from, envelope.origin, &envelope.message) {
+            return;
+        }
         match envelope.message {
+            Message::Refusal(refusal) => self.refused(from, refusal),
             Message::ForwardWrites(forward) => self.take_carried(from, forward, now),
             Message::ForwardWritesReply(reply) => self.forward_answered(reply),
             Message::Introduction(Introduction { address }) => {
@@ -351,7 +366,8 @@ impl<S: StateMachine> Consensus<S> {
             Effect::RoleChanged { role, term, leader } => self.role_changed(role, term, leader),
             Effect::MembershipChanged { id, log_id } => self.change_settled(id, Ok(log_id)),
             Effect::MembershipRefused { id, reason } => self.change_settled(id, Err(reason)),
-            Effect::PeersChanged { peers } => self.follow_peers(&peers),
+            Effect::PeersChanged { peers } => self.follow_peers(peers),
+            Effect::Disbelieved { peer, reason } => self.disbelieve(peer, reason),
             Effect::TransferEnded { succeeded } => {
                 for reply in self.transfers.drain(..) {
                     let _ = reply.send(succeeded);
@@ -437,7 +453,7 @@ impl<S: StateMachine> Consensus<S> {
     }
 
     fn farewell(&mut self, now: Time) {
-        self.ending.last_status(self.raft.status(now));
+        self.ending.last_status(self.status(now));
         self.cast.election_timer.send(election_timer::Mail::Stop);
         self.cast.log_store.send(log_store::Mail::Stop);
         self.cast.applier.send(applier::Mail::Stop);

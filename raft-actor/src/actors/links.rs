@@ -10,10 +10,14 @@ use std::{
 };
 
 use super::replicator;
-use crate::{message::Message, runtime::mailbox::Addr, types::NodeId};
+use crate::{
+    message::Message,
+    runtime::mailbox::Addr,
+    types::{NodeId, Origin},
+};
 
 /// Starts a replicator for a peer at an address.
-pub(crate) type StartReplicator = Box<dyn Fn(NodeId, String) -> Addr<replicator::Mail> + Send>;
+pub(crate) type StartReplicator = Box<dyn Fn(NodeId, String, Origin) -> Addr<replicator::Mail> + Send>;
 
 /// So many nodes that the log does not know are remembered.
 const INTRODUCED_MAX: usize = 64;
@@ -21,6 +25,8 @@ const INTRODUCED_MAX: usize = 64;
 /// See the module.
 pub(crate) struct Links {
     start: StartReplicator,
+    /// As what this node speaks.
+    origin: Origin,
     open: BTreeMap<NodeId, Link>,
     introduced: BTreeMap<NodeId, String>,
 }
@@ -31,9 +37,9 @@ struct Link {
 }
 
 impl Links {
-    /// Links to these peers.
-    pub(crate) fn new(start: StartReplicator, peers: &BTreeMap<NodeId, String>) -> Links {
-        let mut links = Links { start, open: BTreeMap::new(), introduced: BTreeMap::new() };
+    /// Links to these peers, on which this node speaks as `origin`.
+    pub(crate) fn new(start: StartReplicator, origin: Origin, peers: &BTreeMap<NodeId, String>) -> Links {
+        let mut links = Links { start, origin, open: BTreeMap::new(), introduced: BTreeMap::new() };
         links.follow(peers);
         links
     }
@@ -49,6 +55,16 @@ impl Links {
         }
     }
 
+    /// From now on this node speaks as `origin`.
+    pub(crate) fn identify(&mut self, origin: Origin) {
+        if self.origin != origin {
+            self.origin = origin;
+            for link in self.open.values() {
+                link.replicator.send(replicator::Mail::Identify(origin));
+            }
+        }
+    }
+
     fn connect(&mut self, node: NodeId, address: &str) {
         match self.open.get_mut(&node) {
             Some(link) if link.address == address => {}
@@ -57,7 +73,7 @@ impl Links {
                 link.replicator.send(replicator::Mail::Move(address.to_owned()));
             }
             None => {
-                let replicator = (self.start)(node, address.to_owned());
+                let replicator = (self.start)(node, address.to_owned(), self.origin);
                 self.open.insert(node, Link { address: address.to_owned(), replicator });
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     },
     state_machine::StateMachine,
     transport::{PeerLink, Transport, TransportError},
-    types::{GroupId, NodeId, Time},
+    types::{GroupId, NodeId, Origin, Time},
 };
 
 /// The shortest wait before a broken link is tried again.
@@ -34,6 +34,8 @@ pub(crate) enum Mail {
     Send(Message),
     /// The peer is reached at another address from now on.
     Move(String),
+    /// From now on this node speaks as this.
+    Identify(Origin),
     /// The node is ending.
     Stop,
 }
@@ -44,6 +46,7 @@ pub(crate) struct Route {
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
     pub(crate) address: String,
+    pub(crate) origin: Origin,
 }
 
 /// See the module.
@@ -162,7 +165,11 @@ impl<S: StateMachine> Actor for Replicator<S> {
         let Route { group, from, to, .. } = self.route;
         for mail in batch.drain(..) {
             match mail {
-                Mail::Send(message) => self.outbox.push(Envelope { group, from, to, message }),
+                Mail::Send(message) => {
+                    let origin = self.route.origin;
+                    self.outbox.push(Envelope { group, from, to, origin, message });
+                }
+                Mail::Identify(origin) => self.route.origin = origin,
                 Mail::Move(address) => {
                     self.route.address = address;
                     (self.link, self.closed) = (None, None);

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     membership::{ChangeError, MembershipChange},
-    message::{Message, ReadId},
-    types::{Entries, LogId, LogIndex, LogWrite, NodeId, Role, SnapshotMeta, Term},
+    message::{Message, ReadId, Refusal},
+    types::{Entries, LogId, LogIndex, LogWrite, NodeId, Origin, Role, SnapshotMeta, Term},
 };
 
 /// Something that happened. With the same state and the same time, the same input has the same effects.
@@ -24,6 +24,14 @@ pub enum Input {
         from: NodeId,
         /// What it says.
         message: Message,
+    },
+    /// From now on a peer speaks as this one. One of which it is not told speaks as nobody in particular, and
+    /// is believed.
+    Identified {
+        /// The peer.
+        peer: NodeId,
+        /// Which life of it, of which cluster.
+        origin: Origin,
     },
     /// Clients want these encoded commands in the log. Answered at once by [`Effect::Proposed`] or
     /// [`Effect::ProposalRefused`].
@@ -268,6 +276,13 @@ pub enum Effect {
     PeersChanged {
         /// All of them.
         peers: BTreeMap<NodeId, String>,
+    },
+    /// A peer was not believed: what it said is dropped. Told again, now and then, as long as it speaks.
+    Disbelieved {
+        /// The peer.
+        peer: NodeId,
+        /// Why.
+        reason: Refusal,
     },
     /// A handing-over has ended: another node leads, or it was given up and this one goes on.
     TransferEnded {

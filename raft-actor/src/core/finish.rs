@@ -82,6 +82,7 @@ impl Raft {
         self.follow_membership();
         self.advance_commit();
         self.settle_membership();
+        self.record_incarnations();
         self.follow_membership();
         self.confirm_reads();
         self.relieve_witness();

@@ -53,6 +53,12 @@
 //! which the leader leaves by itself as soon as it is committed, also a leader that did not begin it. What is
 //! in the log is in force, committed or not. A leader that is removed leads until that is committed.
 //!
+//! # Whom to believe
+//!
+//! A node is its id and its log's incarnation. The leader records the incarnation of every member in the
+//! membership; what a peer says that comes with another is dropped, and so is what comes from a cluster with
+//! another genesis ([`Raft::disbelief`]).
+//!
 //! # What is refused
 //!
 //! A term more than [`TERM_JUMP_MAX`] above the node's own, or `u64::MAX`, comes from a broken node: its
@@ -102,6 +108,7 @@ mod effect;
 mod election;
 mod finish;
 mod follow;
+mod identity;
 mod log;
 mod progress;
 mod random;
@@ -120,8 +127,8 @@ pub use effect::{Effect, Effects, Input, LogReader};
 pub use receive::TERM_JUMP_MAX;
 
 use self::{
-    commit::Applying, election::Tally, finish::Output, follow::Following, log::Log, random::Random,
-    reconfigure::Reconfiguration, replication::Leadership,
+    commit::Applying, election::Tally, finish::Output, follow::Following, identity::Identities, log::Log,
+    random::Random, reconfigure::Reconfiguration, replication::Leadership,
 };
 use crate::{
     config::Config,
@@ -160,6 +167,7 @@ pub struct Raft {
     following: Following,
     snapshots: snapshot::Snapshots,
     reconfiguration: Reconfiguration,
+    identities: Identities,
     /// The latest read index, and when it was asked for.
     fresh: Option<(Time, LogIndex)>,
     output: Output,
@@ -182,6 +190,7 @@ impl Raft {
     pub fn new(id: NodeId, config: &Config, seed: u64, now: Time, state: LogState, base: Membership) -> Raft {
         let purged = state.purged.index;
         let hard_state = state.hard_state;
+        let identities = Identities::new(state.incarnation);
         let mut raft = Raft {
             id,
             config: config.clone(),
@@ -205,6 +214,7 @@ impl Raft {
             following: Following::default(),
             snapshots: snapshot::Snapshots::default(),
             reconfiguration: Reconfiguration::default(),
+            identities,
             fresh: None,
             output: Output::new((Role::Follower, hard_state.term, None)),
         };
@@ -244,6 +254,7 @@ impl Raft {
         match input {
             Input::Tick => {}
             Input::Receive { from, message } => self.receive(from, message),
+            Input::Identified { peer, origin } => self.identified(peer, origin),
             Input::Propose { commands } => self.propose(commands),
             Input::Read { id } => self.read(id),
             Input::LeaseRead { id } => self.read_by_lease(id),

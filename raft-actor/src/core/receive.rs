@@ -14,7 +14,7 @@ pub const TERM_JUMP_MAX: u64 = 1 << 32;
 impl Raft {
     pub(super) fn receive(&mut self, from: NodeId, message: Message) {
         let Some(term) = message.term() else { return };
-        if from == self.id || self.is_absurd(term) {
+        if from == self.id || self.is_absurd(term) || !self.believes(from) {
             return;
         }
         if term < self.term() {
@@ -40,7 +40,8 @@ impl Raft {
             | Message::ForwardWritesReply(_)
             | Message::Introduction(_)
             | Message::ForwardChange(_)
-            | Message::ForwardChangeReply(_) => {}
+            | Message::ForwardChangeReply(_)
+            | Message::Refusal(_) => {}
         }
     }
 

@@ -98,7 +98,8 @@ impl Raft {
             return Err(ChangeError::NotReady);
         }
         let (id, membership) = self.log.membership();
-        if membership.is_joint() || id.index > self.commit_index {
+        let is_settled = id.index <= self.commit_index || self.only_records();
+        if membership.is_joint() || !is_settled {
             // Raft §6: one change at a time.
             return Err(ChangeError::UnderWay);
         }
@@ -108,7 +109,11 @@ impl Raft {
     /// The members after the change, if they could work.
     fn target(&self, change: &MembershipChange) -> Result<Membership, ChangeError> {
         let now = self.membership();
-        let target = now.changed_by(change)?;
+        let mut target = now.changed_by(change)?;
+        if target.voters() != now.voters() {
+            // Whoever gets a vote was heard, so it is known by which log.
+            target = self.with_heard_incarnations(target);
+        }
         for node in target.voters().difference(now.voters()) {
             // thesis §4.2.1: a server that is far behind would hold up commits as a voter.
             self.may_vote(*node)?;
@@ -141,7 +146,7 @@ impl Raft {
         node == self.id || heard.is_some_and(|heard| self.now.since(heard) < self.config.election_timeout_max)
     }
 
-    fn append_membership(&mut self, membership: Membership) -> LogId {
+    pub(super) fn append_membership(&mut self, membership: Membership) -> LogId {
         self.append_own(Payload::Membership(membership));
         self.follow_membership();
         self.log.last()
@@ -205,6 +210,7 @@ impl Raft {
                 // One that left and is back may have lost its disk: what it had before counts for nothing.
                 leadership.peers.retain(|node, _| before.contains(*node) || !membership.contains(*node));
             }
+            self.identities.forget_newcomers(&before, membership);
             for (node, address) in before.addresses() {
                 let departing = Departing { address: address.clone(), until: None };
                 reconfiguration.departing.insert(*node, departing);

@@ -27,6 +27,9 @@ impl Raft {
 
     /// Whether this node has a vote, and a priority that lets it stand.
     pub(super) fn may_campaign(&self) -> bool {
+        if self.is_disowned() {
+            return false;
+        }
         let membership = self.own_membership();
         membership.is_voter(self.id) && membership.priority(self.id) > 0
     }

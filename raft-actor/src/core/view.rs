@@ -87,7 +87,8 @@ impl Raft {
         silent.map(|(node, _)| *node).collect()
     }
 
-    /// Everything there is to see at `now`. `failure` is left empty: the core cannot fail.
+    /// Everything there is to see at `now`. `failure` is left empty, as the core cannot fail, and so is
+    /// `refusal`, of which it is not told.
     pub fn status(&self, now: Time) -> Status {
         let last = self.log.last();
         let leadership = match &self.state {
@@ -113,6 +114,7 @@ impl Raft {
             peers: peers.map(|(peer, progress)| (*peer, progress.status(last.index, now))).collect(),
             transfer: leadership.and_then(|leadership| leadership.transfer.as_ref()).map(|it| it.to),
             election_in: leadership.is_none().then(|| self.election_deadline.since(now)),
+            refusal: None,
             failure: None,
         }
     }

@@ -112,8 +112,12 @@ impl<S: StateMachine> NodeBuilder<S> {
     /// needs no members, until the cluster adds it ([`Node::add_learner`]). Where its storage is not new this
     /// changes nothing, so it may stay switched on.
     ///
-    /// A node that has lost its storage must not come back under its id while that is still a voter's: it has
-    /// forgotten its vote and what it acknowledged. Remove it, then add it anew.
+    /// A node that has lost its storage is not believed under its id while that is still a member's: it has
+    /// forgotten its vote and what it acknowledged. Remove it, then add it anew. This needs a storage that
+    /// tells its [incarnation](crate::types::LogState::incarnation).
+    ///
+    /// It does not campaign before the leader has recorded it, so a node that began with
+    /// [`NodeBuilder::members`] is started with those again.
     pub fn join(mut self) -> NodeBuilder<S> {
         self.joins = true;
         self
@@ -186,6 +190,9 @@ impl<S: StateMachine> NodeBuilder<S> {
         }
         let (id, config) = (self.id, self.config.clone());
         let mut raft = Raft::new(id, &config, runtime.random(), runtime.now(), state, Membership::default());
+        if self.joins {
+            raft = raft.joined();
+        }
         if snapshots.is_some() {
             raft = raft.with_snapshots(restored.clone());
         }
@@ -219,7 +226,9 @@ impl<S: StateMachine> NodeBuilder<S> {
         }
         fits(&membership, node, self.is_witness)?;
         let hard_state = HardState { term: Term(1), voted_for: None };
-        let first = Entry::new(LogId::new(Term(1), LogIndex(1)), Payload::Membership(membership));
+        let genesis = membership.genesis_of_voters();
+        let membership = Payload::Membership(membership.with_genesis(genesis));
+        let first = Entry::new(LogId::new(Term(1), LogIndex(1)), membership);
         state.hard_state = hard_state;
         state.note(&first);
         state.tail = vec![first].into();
@@ -246,13 +255,13 @@ impl<S: StateMachine> NodeBuilder<S> {
 
         let (log_store, applier, timer) = (Addr::new(0), Addr::new(0), Addr::new(0));
         let snapshotter = self.start_snapshotter(runtime, &watch);
-        let (addresses, own_address) = self.addresses(&raft);
+        let (addresses, given) = self.addresses(&raft);
         let start_replicator = self.replicator_factory(runtime, transport, &watch);
         let cast = Cast {
             election_timer: timer.clone(),
             log_store: log_store.clone(),
             applier: applier.clone(),
-            links: Links::new(start_replicator, &addresses),
+            links: Links::new(start_replicator, raft.origin(), &addresses),
             snapshots: Snapshotting::new(snapshotter.clone()),
         };
         watch.start(runtime, place, "election timer", &timer, ElectionTimer { consensus: consensus.clone() });
@@ -269,7 +278,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         let (config, known) = (self.config.clone(), acquaintances.clone());
         let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
         let actor = Consensus::new(raft, config, cast, ending.clone(), known, writes.clone(), run);
-        let actor = actor.with_address(own_address).with_witness(witness);
+        let actor = actor.with_addresses(given).with_witness(witness);
         let actor = actor.with_watchers(Watchers::new(self.observers));
         let presence = Presence::new(&ending);
         let last = LastWord { presence, log_store, applier: applier.clone(), timer, snapshotter };
@@ -304,12 +313,12 @@ impl<S: StateMachine> NodeBuilder<S> {
         Some(mailbox)
     }
 
-    /// Where the peers are reached, and this node where the log does not say so: as the builder was told,
-    /// where the members have never changed, else as the log has it.
-    fn addresses(&self, raft: &Raft) -> (BTreeMap<NodeId, String>, Option<String>) {
+    /// Where the peers are reached, and what of it the log does not say: as the builder was told, where the
+    /// members have never changed, else as the log has it.
+    fn addresses(&self, raft: &Raft) -> (BTreeMap<NodeId, String>, BTreeMap<NodeId, String>) {
         let mut addresses = raft.peers().clone();
-        if raft.membership_log_id().index > LogIndex(1) {
-            return (addresses, None);
+        if raft.membership().is_changed() {
+            return (addresses, BTreeMap::new());
         }
         let given: BTreeMap<NodeId, String> = self.members.iter().cloned().collect();
         for (peer, address) in &mut addresses {
@@ -317,7 +326,7 @@ impl<S: StateMachine> NodeBuilder<S> {
                 address.clone_from(given);
             }
         }
-        (addresses, given.get(&self.id).cloned())
+        (addresses, given)
     }
 
     /// What starts a replicator, for peers that come later too.
@@ -329,8 +338,8 @@ impl<S: StateMachine> NodeBuilder<S> {
     ) -> StartReplicator {
         let (group, from) = (self.group, self.id);
         let (runtime, transport, watch) = (runtime.clone(), transport.clone(), watch.clone());
-        Box::new(move |to, address| {
-            let route = Route { group, from, to, address };
+        Box::new(move |to, address, origin| {
+            let route = Route { group, from, to, address, origin };
             let (transport, consensus) = (transport.clone(), watch.consensus.clone());
             let replicator = Replicator::new(route, transport, consensus, runtime.timer());
             let mailbox = Addr::new(REPLICATOR_MAIL_MAX);

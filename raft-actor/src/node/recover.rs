@@ -14,7 +14,24 @@ pub(super) async fn recover<S: StateMachine>(
     state_machine: &mut S,
     is_witness: bool,
 ) -> Result<(LogState, Option<SnapshotMeta>), StartError> {
-    let mut state = log.recover().await?;
+    let (mut state, newest) = look(log, snapshots, is_witness).await?;
+    if let Some(snapshot) = &newest {
+        follow(log, &mut state, snapshot).await?;
+        if let Some(snapshots) = snapshots {
+            let mut reader = snapshots.open(snapshot.id).await?;
+            state_machine.restore(&mut *reader).map_err(StartError::Restore)?;
+        }
+    }
+    Ok((state, newest))
+}
+
+/// What is there, if it can be trusted. Changes nothing.
+pub(super) async fn look(
+    log: &mut dyn LogStorage,
+    snapshots: Option<&dyn SnapshotStorage>,
+    is_witness: bool,
+) -> Result<(LogState, Option<SnapshotMeta>), StorageError> {
+    let state = log.recover().await?;
     refuse_a_forgotten_vote(&state)?;
     let newest = match snapshots {
         Some(snapshots) => snapshots.recover().await?,
@@ -32,8 +49,8 @@ pub(super) async fn recover<S: StateMachine>(
     };
     if snapshot.witness && !is_witness {
         return refuse(format!(
-            "the snapshot of {} is a witness's, and holds no state; start the node as a witness, or remove \
-             it and add it anew with an empty folder",
+            "the snapshot of {} is a witness's, and holds no state: no full node and no cluster can be made \
+             of it; start the node as a witness, or remove it and add it anew with an empty folder",
             snapshot.last
         ));
     }
@@ -51,17 +68,11 @@ pub(super) async fn recover<S: StateMachine>(
             state.purged, snapshot.last
         ));
     }
-    follow(log, &mut state, &snapshot).await?;
-    refuse_a_forgotten_vote(&state)?;
-    if let Some(snapshots) = snapshots {
-        let mut reader = snapshots.open(snapshot.id).await?;
-        state_machine.restore(&mut *reader).map_err(StartError::Restore)?;
-    }
     Ok((state, Some(snapshot)))
 }
 
 /// A crash may have come between a snapshot of the leader's and the log that it replaces (Raft Figure 13, 7).
-async fn follow(
+pub(super) async fn follow(
     log: &mut dyn LogStorage,
     state: &mut LogState,
     snapshot: &SnapshotMeta,
@@ -86,7 +97,7 @@ async fn follow(
     state.terms.clear();
     state.memberships.clear();
     state.tail = Entries::empty();
-    Ok(())
+    refuse_a_forgotten_vote(state)
 }
 
 /// A term is on the disk before its first entry is. Where it is older, it is not the one that was there, and
@@ -102,6 +113,6 @@ fn refuse_a_forgotten_vote(state: &LogState) -> Result<(), StorageError> {
     )))
 }
 
-fn refuse<T>(sentence: String) -> Result<T, StartError> {
-    Err(StartError::Storage(StorageError::Refused(sentence)))
+fn refuse<T>(sentence: String) -> Result<T, StorageError> {
+    Err(StorageError::Refused(sentence))
 }

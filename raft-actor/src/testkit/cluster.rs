@@ -28,6 +28,8 @@ pub struct Cluster<S: StateMachine> {
     observers: Vec<Observe>,
     members: Vec<(NodeId, String)>,
     logs: BTreeMap<NodeId, MemoryLog>,
+    /// How many disks there have been; the number of each is its log's incarnation.
+    disks: u64,
     snapshots: BTreeMap<NodeId, MemorySnapshots>,
     nodes: BTreeMap<NodeId, Node<S>>,
 }
@@ -63,7 +65,8 @@ impl<S: StateMachine> Cluster<S> {
             new_state: Box::new(new_state),
             observers: Vec::new(),
             members: (1..=count).map(|number| (NodeId(number), format!("node {number}"))).collect(),
-            logs: (1..=count).map(|number| (NodeId(number), MemoryLog::new())).collect(),
+            logs: BTreeMap::new(),
+            disks: 0,
             snapshots: BTreeMap::new(),
             nodes: BTreeMap::new(),
         }
@@ -77,11 +80,27 @@ impl<S: StateMachine> Cluster<S> {
     /// Starts a node that does not run, on what its log holds. One that is not among the first joins, and
     /// waits to be added.
     pub async fn start_node(&mut self, id: NodeId, runtime: SharedRuntime) -> Result<(), StartError> {
-        let log = self.logs.entry(id).or_default().clone();
+        let is_first = self.members.iter().any(|(member, _)| *member == id);
+        let members = if is_first { self.members.clone() } else { Vec::new() };
+        self.start_with(id, runtime, members).await
+    }
+
+    /// Starts a node that does not run with other initial members than the cluster's; with none it joins.
+    pub async fn start_with(
+        &mut self,
+        id: NodeId,
+        runtime: SharedRuntime,
+        members: Vec<(NodeId, String)>,
+    ) -> Result<(), StartError> {
+        let disks = &mut self.disks;
+        let new_log = || {
+            *disks += 1;
+            MemoryLog::new().with_incarnation(*disks)
+        };
+        let log = self.logs.entry(id).or_insert_with(new_log).clone();
         let snapshots = self.snapshots.entry(id).or_default().clone();
         let builder = Node::builder(id, (self.new_state)());
-        let is_first = self.members.iter().any(|(member, _)| *member == id);
-        let builder = if is_first { builder.members(self.members.clone()) } else { builder.join() };
+        let builder = if members.is_empty() { builder.join() } else { builder.members(members) };
         let watched = |builder: NodeBuilder<S>, observe: &Observe| builder.observer(observe(id));
         let node = self
             .observers
@@ -103,6 +122,17 @@ impl<S: StateMachine> Cluster<S> {
     pub fn forget_node(&mut self, id: NodeId) -> Option<Node<S>> {
         self.network.detach(id);
         self.nodes.remove(&id)
+    }
+
+    /// Everything on a node's disk is gone, as if it had a new one. For a node that does not run.
+    pub fn lose_disk(&mut self, id: NodeId) {
+        self.logs.remove(&id);
+        self.snapshots.remove(&id);
+    }
+
+    /// What a node's disk has of the log; an empty log where it never ran.
+    pub fn log(&self, id: NodeId) -> MemoryLog {
+        self.logs.get(&id).cloned().unwrap_or_default()
     }
 
     /// The network, to break it.

@@ -27,6 +27,7 @@ pub struct MemoryLog {
 
 #[derive(Debug, Default)]
 struct Content {
+    incarnation: u64,
     hard_state: HardState,
     purged: LogId,
     last: LogId,
@@ -38,6 +39,13 @@ impl MemoryLog {
     /// A log in which nothing was ever written.
     pub fn new() -> MemoryLog {
         MemoryLog::default()
+    }
+
+    /// The same, of this incarnation: as a storage has it that is made by chance. Without it the log tells 0,
+    /// and nobody can tell it from another.
+    pub fn with_incarnation(self, incarnation: u64) -> MemoryLog {
+        self.content().incarnation = incarnation;
+        self
     }
 
     /// What it holds, as `recover` would tell it.
@@ -82,7 +90,12 @@ impl LogStorage for MemoryLog {
 
 impl Content {
     fn state(&self) -> LogState {
-        let mut state = LogState { hard_state: self.hard_state, purged: self.purged, ..LogState::default() };
+        let mut state = LogState {
+            incarnation: self.incarnation,
+            hard_state: self.hard_state,
+            purged: self.purged,
+            ..LogState::default()
+        };
         state.last = self.purged;
         for entry in self.runs.iter().flat_map(|run| run.iter()) {
             state.note(entry);

@@ -5,6 +5,7 @@ mod departures;
 mod elections;
 mod figures;
 mod hostile;
+mod identity;
 mod leases;
 mod limits;
 mod members;

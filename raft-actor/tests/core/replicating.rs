@@ -348,6 +348,7 @@ fn a_peer_that_needs_purged_entries_gets_heartbeats_and_no_hole() {
     let hard_state = HardState { term: Term(1), voted_for: None };
     let tail: Vec<Entry> = log(&[1; 10])[5..].to_vec();
     let state = LogState {
+        incarnation: 0,
         hard_state,
         purged: id(1, 5),
         last: id(1, 10),

@@ -248,8 +248,8 @@ fn people_see_a_column_for_each_node_in_the_notation_of_scripts() {
     let (traces, _) = run(1, 3, 1);
     let mut columns = Columns::new();
     let shown: String = read(&traces).iter().map(|record| columns.show(record)).collect();
-    // As far as the first write is committed by its leader.
-    let end = shown.find("commits 3").expect("one write is committed");
+    // As far as the first write, after the entry that records who is who, is committed by its leader.
+    let end = shown.find("commits 4").expect("one write is committed");
     let end = shown[end..].find('\n').expect("a line ends") + end + 1;
     compare("election.txt", &shown[..end]);
 }

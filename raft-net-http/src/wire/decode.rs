@@ -9,7 +9,7 @@ use raft_actor::{
         InstallSnapshot, InstallSnapshotReply, Message, ReadId, ReadIndex, ReadIndexReply, RequestVote,
         RequestVoteReply, TimeoutNow,
     },
-    types::{Entries, Entry, GroupId, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
+    types::{Entries, Entry, GroupId, LogId, LogIndex, NodeId, Origin, Payload, SnapshotMeta, Term},
 };
 
 use super::{
@@ -148,9 +148,13 @@ impl Reader<'_> {
         let group = GroupId(inner.u32("the group")?);
         let from = NodeId(inner.u64("the sender")?);
         let to = NodeId(inner.u64("the receiver")?);
+        let origin = Origin {
+            incarnation: inner.u64("the sender's incarnation")?,
+            genesis: inner.u64("the sender's genesis")?,
+        };
         let message = inner.message(kind, start, limits)?;
         inner.finish("a message")?;
-        Ok(Envelope { group, from, to, message })
+        Ok(Envelope { group, from, to, origin, message })
     }
 
     fn message(&mut self, kind: u8, offset: usize, limits: &Limits) -> Result<Message, WireError> {
@@ -216,6 +220,7 @@ impl Reader<'_> {
             kind::INTRODUCTION => Message::Introduction(self.introduction()?),
             kind::FORWARD_CHANGE => Message::ForwardChange(self.forward_change()?),
             kind::FORWARD_CHANGE_REPLY => Message::ForwardChangeReply(self.forward_change_reply()?),
+            kind::REFUSAL => Message::Refusal(self.refusal()?),
             value => return Err(WireError::Unknown { what: "kind of message", value, offset }),
         })
     }

@@ -54,6 +54,8 @@ fn encode_envelope(envelope: &Envelope, limits: &Limits, frame: &mut BytesMut) -
     frame.put_u32_le(envelope.group.0);
     frame.put_u64_le(envelope.from.0);
     frame.put_u64_le(envelope.to.0);
+    frame.put_u64_le(envelope.origin.incarnation);
+    frame.put_u64_le(envelope.origin.genesis);
     encode_body(&envelope.message, limits, frame)?;
     let length = number(frame.len() - start - 4);
     frame[start..start + 4].copy_from_slice(&length.to_le_bytes());
@@ -76,6 +78,7 @@ fn kind_of(message: &Message) -> Result<u8, EncodeError> {
         Message::Introduction(_) => kind::INTRODUCTION,
         Message::ForwardChange(_) => kind::FORWARD_CHANGE,
         Message::ForwardChangeReply(_) => kind::FORWARD_CHANGE_REPLY,
+        Message::Refusal(_) => kind::REFUSAL,
         _ => return Err(EncodeError::Unsupported),
     })
 }
@@ -140,6 +143,7 @@ fn encode_body(message: &Message, limits: &Limits, frame: &mut BytesMut) -> Resu
             frame.put_u64_le(reply.id);
             put_bytes(&members::encoded_outcome(&reply.result)?, limits, frame)?;
         }
+        Message::Refusal(refusal) => put_bytes(&members::encoded_refusal(refusal)?, limits, frame)?,
         _ => return Err(EncodeError::Unsupported),
     }
     Ok(())

@@ -1,9 +1,9 @@
-//! Introductions, and changes of members on their way to the leader. They are rare, so what they say is in
-//! postcard, as memberships in the log are.
+//! Introductions, refusals, and changes of members on their way to the leader. They are rare, so what they
+//! say is in postcard, as memberships in the log are.
 
 use raft_actor::{
     membership::{ChangeError, MembershipChange},
-    message::{ForwardChange, ForwardChangeReply, Introduction},
+    message::{ForwardChange, ForwardChangeReply, Introduction, Refusal},
     types::LogId,
 };
 
@@ -19,7 +19,15 @@ pub(super) fn encoded_outcome(outcome: &Outcome) -> Result<Vec<u8>, EncodeError>
     postcard::to_allocvec(outcome).map_err(|error| EncodeError::Membership(error.to_string()))
 }
 
+pub(super) fn encoded_refusal(refusal: &Refusal) -> Result<Vec<u8>, EncodeError> {
+    postcard::to_allocvec(refusal).map_err(|error| EncodeError::Membership(error.to_string()))
+}
+
 impl Reader<'_> {
+    pub(super) fn refusal(&mut self) -> Result<Refusal, WireError> {
+        self.whole("a refusal", |bytes| postcard::take_from_bytes(bytes))
+    }
+
     pub(super) fn introduction(&mut self) -> Result<Introduction, WireError> {
         let what = "an address";
         let bytes = self.bytes(what)?;

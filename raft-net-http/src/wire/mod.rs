@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! frame      magic "RAF" | version u8 = 1 | length u32 | checksum u32 | count u32 | count x envelope
-//! envelope   length u32 | kind u8 | group u32 | from u64 | to u64 | body
+//! envelope   length u32 | kind u8 | group u32 | from u64 | to u64 | incarnation u64 | genesis u64 | body
 //! ```
 //!
 //! `length` counts the bytes after the frame's 16-byte header, and after the envelope's own length field. The
@@ -30,6 +30,7 @@
 //! 16    Introduction        length u32 | address (UTF-8)
 //! 17    ForwardChange       id u64 | length u32 | change (postcard)
 //! 18    ForwardChangeReply  id u64 | length u32 | result (postcard)
+//! 19    Refusal             length u32 | reason (postcard)
 //!
 //! log id     term u64 | index u64
 //! entry      term u64 | kind u8 | length u32 | payload
@@ -62,8 +63,8 @@ pub const MAGIC: [u8; 3] = *b"RAF";
 /// The bytes before the first envelope.
 pub const FRAME_HEADER_BYTES: usize = 16;
 
-/// Of an envelope: its length, kind, group, sender and receiver.
-const ENVELOPE_HEADER_BYTES: usize = 4 + 1 + 4 + 8 + 8;
+/// Of an envelope: its length, kind, group, sender, receiver and origin.
+const ENVELOPE_HEADER_BYTES: usize = 4 + 1 + 4 + 8 + 8 + 16;
 
 /// Of an entry: its term, kind and length.
 const ENTRY_HEADER_BYTES: usize = 8 + 1 + 4;
@@ -266,6 +267,7 @@ mod kind {
     pub(super) const INTRODUCTION: u8 = 16;
     pub(super) const FORWARD_CHANGE: u8 = 17;
     pub(super) const FORWARD_CHANGE_REPLY: u8 = 18;
+    pub(super) const REFUSAL: u8 = 19;
 }
 
 /// The kinds of entries.

@@ -9,6 +9,8 @@ pub mod simulated;
 
 use std::{any::Any, fmt, io, path::Path, sync::Arc};
 
+use raft_actor::runtime::BoxFuture;
+
 pub use real::RealDisk;
 
 /// Folders and names.
@@ -35,6 +37,11 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn sync_folder(&self, folder: &Path) -> io::Result<()>;
     /// Locks the file against every other opener, in this process and in others. Made where it is not there.
     fn lock(&self, path: &Path) -> io::Result<Lock>;
+    /// Waits until all that was asked for is really done, where the disk answers at once and takes its time
+    /// afterwards, as a simulated one does. Default: it is done when it answers.
+    fn settled(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
 }
 
 /// An open file.

@@ -68,7 +68,7 @@ impl Disk for RealDisk {
                 file.set_len(0)?;
                 file.rewind()?;
                 writeln!(file, "{}", std::process::id())?;
-                Ok(Lock::Held(Box::new(file)))
+                Ok(Lock::Held(Box::new(Held(file))))
             }
             Err(TryLockError::WouldBlock) => {
                 let mut by = String::new();
@@ -77,6 +77,17 @@ impl Disk for RealDisk {
             }
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+}
+
+/// A lock that ends with this, and not only once nobody has the file open: a child process that is being
+/// started has, for a moment.
+struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Where that fails, closing the file ends it.
+        let _ = self.0.unlock();
     }
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     disk::{Disk, DiskFile},
-    error::{ADVICE, corrupt, io_error},
+    error::{ADVICE, corrupt, io_error, unreadable},
     frame::{u32_at, u64_at},
     identity::Identity,
     layout::{BLOCK_BYTES, FORMAT_MAJOR, FORMAT_MINOR, whole_blocks},
@@ -73,19 +73,43 @@ pub(super) fn encode_header(identity: Identity, snapshot: &SnapshotMeta) -> Resu
     Ok(header)
 }
 
-/// Reads a header: how long it is, and what it tells (without the size, which the footer has).
-pub(super) fn decode_header(
-    file: &dyn DiskFile,
-    path: &Path,
-    identity: Identity,
-) -> Result<(u64, SnapshotMeta), StorageError> {
+/// A snapshot's first blocks.
+pub(super) struct Header {
+    /// How long it is.
+    pub(super) bytes: u64,
+    pub(super) owner: Identity,
+    /// What it tells, without the size, which the footer has.
+    pub(super) snapshot: SnapshotMeta,
+}
+
+impl Header {
+    /// Refuses what belongs to another node.
+    pub(super) fn check(self, identity: Identity, path: &Path) -> Result<Header, StorageError> {
+        let owner = self.owner;
+        if owner == identity {
+            return Ok(self);
+        }
+        Err(StorageError::Refused(format!(
+            "{} belongs to node {} of cluster {}, and this is node {} of cluster {}; give each node a folder \
+             of its own",
+            path.display(),
+            owner.node_id,
+            owner.cluster_id,
+            identity.node_id,
+            identity.cluster_id
+        )))
+    }
+}
+
+/// Reads a header.
+pub(super) fn decode_header(file: &dyn DiskFile, path: &Path) -> Result<Header, StorageError> {
     let bad = |offset: u64, what: &str| corrupt(path, offset, format!("{what}; {ADVICE}"));
     let size = file.size().map_err(io_error("look at", path))?;
     if size < BLOCK_BYTES {
         return Err(bad(size, "the file is shorter than a snapshot's header"));
     }
     let mut prefix = [0; PREFIX_BYTES];
-    file.read_at(0, &mut prefix).map_err(io_error("read", path))?;
+    file.read_at(0, &mut prefix).map_err(|source| bad(0, &unreadable(&source)))?;
     if u32_at(&prefix, 0) != MAGIC {
         return Err(bad(0, "this is no snapshot"));
     }
@@ -103,25 +127,15 @@ pub(super) fn decode_header(
         return Err(bad(8, "the header's length is none"));
     }
     let mut body = vec![0; body_bytes];
-    file.read_at(PREFIX_BYTES as u64, &mut body).map_err(io_error("read", path))?;
+    file.read_at(PREFIX_BYTES as u64, &mut body).map_err(|source| bad(20, &unreadable(&source)))?;
     if crc32c::crc32c_append(crc32c::crc32c(&prefix[..16]), &body) != u32_at(&prefix, 16) {
         return Err(bad(16, "the header's checksum is wrong"));
     }
     let body: Body = postcard::from_bytes(&body).map_err(|error| bad(20, &error.to_string()))?;
     let owner = Identity { cluster_id: body.cluster_id, node_id: body.node_id };
-    if owner != identity {
-        return Err(StorageError::Refused(format!(
-            "{} belongs to node {} of cluster {}, and this is node {} of cluster {}; give each node a folder \
-             of its own",
-            path.display(),
-            owner.node_id,
-            owner.cluster_id,
-            identity.node_id,
-            identity.cluster_id
-        )));
-    }
     let Body { id, last, membership_log_id, membership, witness, .. } = body;
-    Ok((header_bytes, SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0, witness }))
+    let snapshot = SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0, witness };
+    Ok(Header { bytes: header_bytes, owner, snapshot })
 }
 
 /// The checksum of a chunk: bound to its snapshot and its place in it.
@@ -155,14 +169,14 @@ pub(super) fn read_chunk(
         return Err(bad("the file ends before it"));
     }
     let mut head = [0; CHUNK_HEADER_BYTES];
-    file.read_at(position, &mut head).map_err(io_error("read", path))?;
+    file.read_at(position, &mut head).map_err(|source| bad(&unreadable(&source)))?;
     let length = u32_at(&head, 8) as usize;
     let start = position + CHUNK_HEADER_BYTES as u64;
     if u64_at(&head, 0) != number || length == 0 || length > CHUNK_BYTES || start + length as u64 > size {
         return Err(bad("its header is none"));
     }
     let mut data = vec![0; length];
-    file.read_at(start, &mut data).map_err(io_error("read", path))?;
+    file.read_at(start, &mut data).map_err(|source| bad(&unreadable(&source)))?;
     let checksum = u32_at(&head, 12);
     if checksum_of(id, &head[..12], &data) != checksum {
         return Err(bad("its checksum is wrong"));
@@ -205,6 +219,7 @@ impl Footer {
 /// A file that is whole.
 #[derive(Debug)]
 pub(super) struct SnapshotFile {
+    pub(super) owner: Identity,
     pub(super) snapshot: SnapshotMeta,
     path: PathBuf,
     file: Arc<dyn DiskFile>,
@@ -214,18 +229,24 @@ pub(super) struct SnapshotFile {
 
 impl SnapshotFile {
     /// Opens one, and holds header, footer and size against each other.
+    /// Whose it is matters only where that is told.
     pub(super) fn open(
         disk: &dyn Disk,
         path: &Path,
-        identity: Identity,
+        identity: Option<Identity>,
     ) -> Result<SnapshotFile, StorageError> {
         let file = disk.open(path).map_err(io_error("open", path))?;
-        let (header_bytes, mut snapshot) = decode_header(&*file, path, identity)?;
+        let mut header = decode_header(&*file, path)?;
+        if let Some(identity) = identity {
+            header = header.check(identity, path)?;
+        }
+        let Header { bytes: header_bytes, owner, mut snapshot } = header;
         let size = file.size().map_err(io_error("look at", path))?;
         let at = size.saturating_sub(FOOTER_BYTES as u64);
         let mut bytes = [0; FOOTER_BYTES];
         let footer = if at >= header_bytes {
-            file.read_at(at, &mut bytes).map_err(io_error("read", path))?;
+            file.read_at(at, &mut bytes)
+                .map_err(|source| corrupt(path, at, format!("{}; {ADVICE}", unreadable(&source))))?;
             Footer::decode(snapshot.id, &bytes)
         } else {
             None
@@ -238,7 +259,7 @@ impl SnapshotFile {
             return Err(corrupt(path, at, format!("the footer does not fit the file; {ADVICE}")));
         }
         snapshot.size_bytes = footer.bytes;
-        Ok(SnapshotFile { snapshot, path: path.to_owned(), file, header_bytes, footer })
+        Ok(SnapshotFile { owner, snapshot, path: path.to_owned(), file, header_bytes, footer })
     }
 
     fn chunk(&self, number: u64) -> Result<(Vec<u8>, u32), StorageError> {

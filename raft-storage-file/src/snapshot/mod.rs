@@ -43,6 +43,8 @@ struct Folder {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     identity: Identity,
+    /// Whether calls work on threads of their own, and not on the caller's.
+    on_threads: bool,
     /// The snapshot that is being received.
     receiving: Mutex<Option<Part>>,
 }
@@ -63,17 +65,44 @@ impl FileSnapshots {
         folder: impl AsRef<Path>,
         identity: Identity,
     ) -> Result<FileSnapshots, StorageError> {
-        let path = folder.as_ref().to_owned();
-        disk.create_folder(&path).map_err(io_error("make folder", &path))?;
-        Ok(FileSnapshots(Arc::new(Folder { disk, path, identity, receiving: Mutex::new(None) })))
+        FileSnapshots::open_where(disk, folder.as_ref(), identity, true)
     }
 
-    /// Does `work` on a thread of its own.
-    async fn off_thread<T: Send + 'static>(
+    /// As [`FileSnapshots::open_on`], without any thread, for simulators; see
+    /// [`FileLog::open_inline`](crate::FileLog::open_inline).
+    pub fn open_inline(
+        disk: Arc<dyn Disk>,
+        folder: impl AsRef<Path>,
+        identity: Identity,
+    ) -> Result<FileSnapshots, StorageError> {
+        FileSnapshots::open_where(disk, folder.as_ref(), identity, false)
+    }
+
+    fn open_where(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        identity: Identity,
+        on_threads: bool,
+    ) -> Result<FileSnapshots, StorageError> {
+        let path = folder.to_owned();
+        disk.create_folder(&path).map_err(io_error("make folder", &path))?;
+        let receiving = Mutex::new(None);
+        Ok(FileSnapshots(Arc::new(Folder { disk, path, identity, on_threads, receiving })))
+    }
+
+    /// Does `work` on a thread of its own, or here and now.
+    async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folder) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
         let folder = self.0.clone();
+        if !folder.on_threads {
+            let done = work(&folder);
+            if let Some(settled) = folder.disk.settled() {
+                settled.await;
+            }
+            return done;
+        }
         let (reply, answer) = oneshot::channel();
         let run = move || {
             // A caller that has gone away needs no answer; what it asked for is done all the same.
@@ -90,15 +119,15 @@ impl FileSnapshots {
 #[async_trait]
 impl SnapshotStorage for FileSnapshots {
     async fn recover(&self) -> Result<Option<SnapshotMeta>, StorageError> {
-        self.off_thread(Folder::recover).await
+        self.work(Folder::recover).await
     }
 
     async fn write(&self, snapshot: SnapshotMeta, view: SnapshotView) -> Result<SnapshotMeta, StorageError> {
-        self.off_thread(move |folder| folder.write(snapshot, view)).await
+        self.work(move |folder| folder.write(snapshot, view)).await
     }
 
     async fn read_chunk(&self, id: u64, offset: u64, bytes_max: u64) -> Result<Option<Bytes>, StorageError> {
-        self.off_thread(move |folder| match folder.find(id)? {
+        self.work(move |folder| match folder.find(id)? {
             Some(path) => folder.open_file(&path)?.read(offset, bytes_max).map(Some),
             None => Ok(None),
         })
@@ -112,16 +141,16 @@ impl SnapshotStorage for FileSnapshots {
         data: Bytes,
     ) -> Result<u64, StorageError> {
         let snapshot = snapshot.clone();
-        self.off_thread(move |folder| folder.receive(&snapshot, offset, &data)).await
+        self.work(move |folder| folder.receive(&snapshot, offset, &data)).await
     }
 
     async fn finish_receive(&self, snapshot: &SnapshotMeta) -> Result<(), StorageError> {
         let snapshot = snapshot.clone();
-        self.off_thread(move |folder| folder.finish(&snapshot)).await
+        self.work(move |folder| folder.finish(&snapshot)).await
     }
 
     async fn open(&self, id: u64) -> Result<Box<dyn io::Read + Send>, StorageError> {
-        self.off_thread(move |folder| {
+        self.work(move |folder| {
             let path = folder.find(id)?.ok_or_else(|| no_such(id))?;
             let reader: Box<dyn io::Read + Send> = Box::new(SnapshotReader::new(folder.open_file(&path)?));
             Ok(reader)
@@ -131,8 +160,15 @@ impl SnapshotStorage for FileSnapshots {
 
     async fn retain(&self, ids: &[u64]) -> Result<(), StorageError> {
         let ids = ids.to_vec();
-        self.off_thread(move |folder| folder.retain(&ids)).await
+        self.work(move |folder| folder.retain(&ids)).await
     }
+}
+
+/// Reads a snapshot from its beginning to its end, and says whose it is.
+pub(crate) fn look_at(disk: &dyn Disk, path: &Path) -> Result<(Identity, SnapshotMeta), StorageError> {
+    let file = SnapshotFile::open(disk, path, None)?;
+    file.verify()?;
+    Ok((file.owner, file.snapshot))
 }
 
 fn no_such(id: u64) -> StorageError {
@@ -166,7 +202,7 @@ impl Folder {
     }
 
     fn open_file(&self, path: &Path) -> Result<SnapshotFile, StorageError> {
-        SnapshotFile::open(&*self.disk, path, self.identity)
+        SnapshotFile::open(&*self.disk, path, Some(self.identity))
     }
 
     /// Names are flushed before they are believed: the log is purged on the strength of what is found here.

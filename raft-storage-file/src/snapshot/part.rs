@@ -9,7 +9,7 @@ use std::{
 use raft_actor::{storage::StorageError, types::SnapshotMeta};
 
 use super::file::{
-    CHUNK_BYTES, CHUNK_HEADER_BYTES, Footer, decode_header, encode_header, frame_chunk, read_chunk,
+    CHUNK_BYTES, CHUNK_HEADER_BYTES, Footer, Header, decode_header, encode_header, frame_chunk, read_chunk,
 };
 use crate::{
     disk::{Disk, DiskFile},
@@ -75,7 +75,8 @@ impl Part {
     ) -> Result<Option<Part>, StorageError> {
         let file = disk.open(path).map_err(io_error("open", path))?;
         // Nothing was promised of a part, so damage to it is no error: it is received again.
-        let Ok((header_bytes, written)) = decode_header(&*file, path, identity) else { return Ok(None) };
+        let header = decode_header(&*file, path).and_then(|header| header.check(identity, path));
+        let Ok(Header { bytes: header_bytes, snapshot: written, .. }) = header else { return Ok(None) };
         let is_same = SnapshotMeta { size_bytes: snapshot.size_bytes, ..written } == *snapshot;
         if !is_same {
             return Ok(None);

@@ -10,16 +10,20 @@ use crate::{
     actors::changes::{Asker, ChangeOutcome},
     core::Input,
     membership::{ChangeError, MembershipChange},
-    message::{ForwardChange, ForwardChangeReply, Introduction, Message},
+    message::{ForwardChange, ForwardChangeReply, Introduction, Message, Refusal},
     runtime::actor::Context,
     state_machine::StateMachine,
-    types::{NodeId, Time},
+    status::Status,
+    types::{NodeId, Origin, Time},
 };
 
+/// So many peers are remembered by what they speak as, and so many that are not believed.
+const IDENTIFIED_MAX: usize = 256;
+
 impl<S: StateMachine> Consensus<S> {
-    /// Has the node introduce itself by another address than its log's, until its members change.
-    pub(crate) fn with_address(mut self, address: Option<String>) -> Consensus<S> {
-        self.given_address = address;
+    /// Has nodes be reached at other addresses than the log's, until the members change.
+    pub(crate) fn with_addresses(mut self, addresses: BTreeMap<NodeId, String>) -> Consensus<S> {
+        self.given_addresses = addresses;
         self
     }
 
@@ -39,7 +43,9 @@ impl<S: StateMachine> Consensus<S> {
 
     /// Says where this node is reached, to one that may not have it in its log.
     pub(super) fn introduce_to(&mut self, peer: NodeId) {
-        let told = self.given_address.as_deref().or_else(|| self.raft.membership().address(self.raft.id()));
+        let own = self.raft.id();
+        let told = self.given_addresses.get(&own).map(String::as_str);
+        let told = told.or_else(|| self.raft.membership().address(own));
         if let Some(address) = told.map(str::to_owned) {
             self.cast.links.send(peer, Message::Introduction(Introduction { address }));
         }
@@ -99,17 +105,67 @@ impl<S: StateMachine> Consensus<S> {
     }
 
     /// The members have changed, or one that has left is to be forgotten.
-    pub(super) fn follow_peers(&mut self, peers: &BTreeMap<NodeId, String>) {
+    pub(super) fn follow_peers(&mut self, mut peers: BTreeMap<NodeId, String>) {
         let (membership, log_id) = (self.raft.membership(), self.raft.membership_log_id());
         let (voters, outgoing, learners) =
             (membership.voters(), membership.outgoing(), membership.learners());
         tracing::info!(node = %self.raft.id(), %log_id, ?voters, ?outgoing, ?learners, "members");
-        self.given_address = None;
         let misfit = membership.misfit(self.raft.id(), self.is_witness);
         self.misfit = self.misfit.take().or(misfit.map(|error| error.to_string()));
+        if membership.is_changed() {
+            self.given_addresses.clear();
+        }
+        for (peer, address) in &mut peers {
+            if let Some(given) = self.given_addresses.get(peer) {
+                address.clone_from(given);
+            }
+        }
         self.unreachable.retain(|peer| peers.contains_key(peer));
-        self.cast.links.follow(peers);
+        self.cast.links.follow(&peers);
+        self.cast.links.identify(self.raft.origin());
         self.tell_acquaintances();
+        // Whatever was said of identities before may be so no more.
+        self.identified.clear();
+        self.disbelieved.clear();
+        self.refusal = None;
+    }
+
+    /// Tells the core as what a peer speaks, where that is news, and says whether the message may be taken.
+    /// What is for the core is the core's to judge.
+    pub(super) fn identify(&mut self, from: NodeId, origin: Origin, message: &Message) -> bool {
+        if self.identified.get(&from).copied().unwrap_or_default() != origin {
+            if self.identified.len() >= IDENTIFIED_MAX {
+                self.identified.clear();
+            }
+            self.identified.insert(from, origin);
+            self.inputs.push(Input::Identified { peer: from, origin });
+        }
+        let is_judged_here = message.term().is_none() && !matches!(message, Message::Refusal(_));
+        let disbelief = is_judged_here.then(|| self.raft.disbelief(from, origin)).flatten();
+        disbelief.map(|reason| self.disbelieve(from, reason)).is_none()
+    }
+
+    /// Tells a peer that it is not believed; and people, where that is news.
+    pub(super) fn disbelieve(&mut self, peer: NodeId, reason: Refusal) {
+        if self.disbelieved.get(&peer) != Some(&reason) && self.disbelieved.len() < IDENTIFIED_MAX {
+            tracing::warn!(node = %self.raft.id(), %peer, "a node is not believed; it is told: {reason}");
+            self.disbelieved.insert(peer, reason.clone());
+        }
+        self.cast.links.send(peer, Message::Refusal(reason));
+    }
+
+    /// A peer does not believe this node. It says so of what it knows, and may be behind: this node goes on,
+    /// and does no harm, because whoever knows better does not believe it either.
+    pub(super) fn refused(&mut self, from: NodeId, refusal: Refusal) {
+        if self.refusal.as_ref() != Some(&refusal) {
+            tracing::error!(node = %self.raft.id(), peer = %from, "this node is not believed: {refusal}");
+            self.refusal = Some(refusal);
+        }
+    }
+
+    /// What this node knows of itself.
+    pub(super) fn status(&self, now: Time) -> Status {
+        Status { refusal: self.refusal.as_ref().map(Refusal::to_string), ..self.raft.status(now) }
     }
 
     /// Has the node's handles know who is expected to talk to it.

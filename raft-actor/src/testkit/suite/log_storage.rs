@@ -154,7 +154,7 @@ impl Model {
             expected.note(entry);
         }
         assert!(self.entries.ends_with(&state.tail), "the tail is not the newest entries: {:?}", state.tail);
-        assert_eq!(LogState { tail: Entries::empty(), ..state.clone() }, expected);
+        assert_eq!(LogState { tail: Entries::empty(), incarnation: 0, ..state.clone() }, expected);
         if let (Some(first), Some(last)) = (self.entries.first(), self.entries.last()) {
             let all = log.read(first.id.index, last.id.index, u64::MAX).await.expect("all of it can be read");
             assert_eq!(*all, *self.entries);
@@ -162,12 +162,14 @@ impl Model {
     }
 }
 
-/// `recover` of a storage in which nothing was written.
+/// `recover` of a storage in which nothing was written; who it is, it tells for ever.
 pub async fn a_new_storage_is_empty<L: LogStorage>(reopen: &mut impl AsyncFnMut() -> L) {
     let (log, state) = open(reopen).await;
-    assert_eq!(state, LogState::default());
+    let incarnation = state.incarnation;
+    assert_eq!(state, LogState { incarnation, ..LogState::default() });
     assert!(state.is_new());
-    reopened(reopen, log, &Model::default()).await;
+    drop(reopened(reopen, log, &Model::default()).await);
+    assert_eq!(open(reopen).await.1.incarnation, incarnation, "the incarnation has changed");
 }
 
 /// Every completed write is there after each reopening: hard state, every kind of entry, truncation, purge.

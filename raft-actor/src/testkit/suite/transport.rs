@@ -18,11 +18,11 @@ use crate::{
     message::{
         AppendEntries, AppendEntriesReply, AppendOutcome, Envelope, ForwardChange, ForwardChangeReply,
         ForwardWrites, ForwardWritesReply, InstallSnapshot, InstallSnapshotReply, Introduction, Message,
-        ReadId, ReadIndex, ReadIndexReply, RequestVote, RequestVoteReply, TimeoutNow,
+        ReadId, ReadIndex, ReadIndexReply, Refusal, RequestVote, RequestVoteReply, TimeoutNow,
     },
     runtime::{SharedRuntime, sleep, timeout},
     transport::{Inbox, PeerLink, Transport, TransportError},
-    types::{Entry, GroupId, LogId, LogIndex, NodeId, Payload, SnapshotMeta, Term},
+    types::{Entry, GroupId, LogId, LogIndex, NodeId, Origin, Payload, SnapshotMeta, Term},
 };
 
 /// How long the suite waits for something that should happen at once.
@@ -126,7 +126,13 @@ pub async fn every_kind_of_message_arrives_as_it_was_sent(fixture: &mut impl Tra
     let sent: Vec<Envelope> = samples()
         .into_iter()
         .enumerate()
-        .map(|(number, message)| Envelope { group: GroupId(number as u32 % 3), from, to, message })
+        .map(|(number, message)| Envelope {
+            group: GroupId(number as u32 % 3),
+            from,
+            to,
+            origin: Origin::default(),
+            message,
+        })
         .collect();
     let mut batch = sent.clone();
     link.send(&mut batch).await.expect("a link that was just opened takes a batch");
@@ -170,7 +176,7 @@ pub async fn large_messages_arrive_whole(fixture: &mut impl TransportFixture) {
     };
     let large = append(vec![noise(8 << 20, 1)]);
     let many = append((0..4096).map(|number| noise(1024, number)).collect());
-    let envelope = |message| Envelope { group: GroupId(0), from, to, message };
+    let envelope = |message| Envelope { group: GroupId(0), from, to, origin: Origin::default(), message };
     let sent = vec![envelope(large), numbered(from, to, 7), envelope(many)];
     link.send(&mut sent.clone()).await.expect("nothing has happened to the link");
     // Not with assert_eq, which would print megabytes.
@@ -363,6 +369,8 @@ fn samples_of_members() -> Vec<Message> {
         Message::ForwardChange(ForwardChange { id: 1, change }),
         Message::ForwardChangeReply(ForwardChangeReply { id: 1, result: Ok(log_id) }),
         Message::ForwardChangeReply(ForwardChangeReply { id: 2, result: Err(ChangeError::UnderWay) }),
+        Message::Refusal(Refusal::OtherFolder { node: NodeId(3) }),
+        Message::Refusal(Refusal::OtherGenesis { node: NodeId(3), refused_by: NodeId(1) }),
     ]
 }
 
@@ -382,7 +390,7 @@ fn append(commands: Vec<Bytes>) -> Message {
 
 fn numbered(from: NodeId, to: NodeId, number: u64) -> Envelope {
     let message = Message::ReadIndex(ReadIndex { term: Term(1), id: ReadId(number) });
-    Envelope { group: GroupId(0), from, to, message }
+    Envelope { group: GroupId(0), from, to, origin: Origin::default(), message }
 }
 
 fn check_numbers(envelopes: &[Envelope], count: u64) {

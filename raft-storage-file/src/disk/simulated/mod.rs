@@ -1,18 +1,25 @@
-//! A disk in memory that can lose power after any call, fill up, or fail.
+//! A disk in memory that can lose power after any call, fill up, fail, hang, or rot.
 //!
 //! It keeps two images of everything: what a program sees, and what is durable. A crash makes a new disk
 //! out of the durable one and, sector by sector and name by name, of as much of the rest as is asked for.
 
+mod flushes;
+mod image;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
+    collections::BTreeSet,
+    fmt, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::{Disk, DiskFile, Lock};
+use raft_actor::runtime::BoxFuture;
 
-const SECTOR_BYTES: usize = 512;
+use self::{
+    flushes::{Flushes, Settled},
+    image::{Change, Content, Image},
+};
+use super::{Disk, DiskFile, Lock};
 
 /// What a crash does with what was not flushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,62 +53,24 @@ impl Calls {
 }
 
 /// A disk in memory. Clones are the same disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
-    folders: BTreeSet<PathBuf>,
-    files: Vec<Content>,
-    names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
-    /// Changes of names since their folder was flushed, in order.
-    changes: Vec<Change>,
+    image: Image,
+    /// What the disk held before the first of the flushes that are under way: nothing that came after it
+    /// has happened yet, as far as a power cut can tell.
+    before_flush: Option<Image>,
+    flushes: Flushes,
     locked: BTreeSet<PathBuf>,
     calls: Calls,
     fail_after: Option<(u64, io::ErrorKind)>,
+    fail_once: Option<(u64, io::ErrorKind)>,
     sync_fails_once: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Content {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
-    /// Sectors that differ, or may.
-    dirty: BTreeSet<usize>,
-}
-
-#[derive(Clone, Debug)]
-enum Change {
-    Create(PathBuf, usize),
-    Rename(PathBuf, PathBuf),
-    Remove(PathBuf),
-}
-
-impl Change {
-    fn apply(&self, names: &mut BTreeMap<PathBuf, usize>) {
-        match self {
-            Change::Create(path, file) => {
-                names.insert(path.clone(), *file);
-            }
-            Change::Rename(from, to) => {
-                if let Some(file) = names.remove(from) {
-                    names.insert(to.clone(), file);
-                }
-            }
-            Change::Remove(path) => {
-                names.remove(path);
-            }
-        }
-    }
-
-    fn folder(&self) -> Option<&Path> {
-        match self {
-            Change::Create(path, _) | Change::Rename(_, path) | Change::Remove(path) => path.parent(),
-        }
-    }
+    bytes_max: Option<u64>,
 }
 
 impl SimulatedDisk {
@@ -121,10 +90,33 @@ impl SimulatedDisk {
         state.fail_after = Some((state.calls.total() + calls, kind));
     }
 
+    /// After this many more calls that change something, the next one fails, and those after it succeed. A
+    /// flush that fails marks its pages clean, as systems do: they are seen, and never reach the disk.
+    pub fn fail_once(&self, calls: u64, kind: io::ErrorKind) {
+        let mut state = self.state();
+        state.fail_once = Some((state.calls.total() + calls, kind));
+    }
+
     /// The next flush of a file fails, and those after it succeed: as a system does that has marked the
     /// pages clean.
     pub fn fail_next_sync(&self) {
         self.state().sync_fails_once = true;
+    }
+
+    /// How many bytes all files together may have. What would need more fails with
+    /// [`io::ErrorKind::StorageFull`]; what is there can be written over. Default none: as many as they like.
+    pub fn set_bytes_max(&self, bytes_max: Option<u64>) {
+        self.state().bytes_max = bytes_max;
+    }
+
+    /// From now on each flush of a file or a folder takes as long as a future of `takes`: ready at once, a
+    /// timer's, or never. It must not touch this disk. Clones share it, a disk after a crash does not.
+    ///
+    /// The call returns at once; [`Disk::settled`] waits. Until then, a crash finds the disk as it was
+    /// before the flush began, whatever was called since. So it is for storages opened by `open_inline`,
+    /// which wait before they acknowledge anything; those with threads of their own do not.
+    pub fn set_flush_time(&self, takes: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) {
+        self.state().flushes.takes = Some(Arc::new(takes));
     }
 
     /// The disk as it is found after a crash now. This one is left as it is.
@@ -134,46 +126,55 @@ impl SimulatedDisk {
             Unflushed::Torn(seed) => seed,
             Unflushed::Kept | Unflushed::Dropped => 0,
         });
-        let mut survives = || match unflushed {
+        let image = state.before_flush.as_ref().unwrap_or(&state.image).after_crash(|| match unflushed {
             Unflushed::Kept => true,
             Unflushed::Dropped => false,
             Unflushed::Torn(_) => random.bool(),
-        };
-        let mut names = state.durable_names.clone();
-        for change in &state.changes {
-            if survives() {
-                change.apply(&mut names);
-            }
-        }
-        let files = state.files.iter().map(|file| file.after_crash(&mut survives)).collect();
-        let after = State {
-            folders: state.folders.clone(),
-            files,
-            durable_names: names.clone(),
-            names,
-            ..State::default()
-        };
+        });
+        let after = State { image, bytes_max: state.bytes_max, ..State::default() };
         SimulatedDisk { state: Arc::new(Mutex::new(after)) }
     }
 
     /// A file's bytes, as a program sees them.
     pub fn bytes(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state();
-        state.names.get(path).map(|file| state.files[*file].seen.clone())
+        state.image.names.get(path).map(|file| state.image.file(*file).seen.clone())
     }
 
     /// The names of all files.
     pub fn paths(&self) -> Vec<PathBuf> {
-        self.state().names.keys().cloned().collect()
+        self.state().image.names.keys().cloned().collect()
     }
 
-    /// Changes a file behind everyone's back: damage.
+    /// Changes a file behind everyone's back, and durably: damage.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let Some(mut bytes) = self.bytes(path) else { return };
+        change(&mut bytes);
+        self.with_file(path, |file| {
+            file.seen.clone_from(&bytes);
+            file.durable.clone_from(&bytes);
+        });
+    }
+
+    /// Turns one bit of a file at rest. What was not flushed stays unflushed. Does nothing where the file is
+    /// not there or ends before.
+    pub fn flip_bit(&self, path: &Path, offset: u64, bit: u32) {
+        self.with_file(path, |file| file.flip(offset as usize, bit));
+    }
+
+    /// From now on the sector of a file in which `offset` lies cannot be read, until it is written.
+    pub fn lose_sector(&self, path: &Path, offset: u64) {
+        self.with_file(path, |file| file.lose_sector(offset as usize));
+    }
+
+    /// Changes the medium itself, whatever is under way.
+    fn with_file(&self, path: &Path, change: impl Fn(&mut Content)) {
         let mut state = self.state();
-        if let Some(file) = state.names.get(path).copied() {
-            let content = &mut state.files[file];
-            change(&mut content.seen);
-            content.durable = content.seen.clone();
+        let State { image, before_flush, .. } = &mut *state;
+        for image in before_flush.iter_mut().chain([image]) {
+            if let Ok(file) = image.find(path) {
+                change(image.file_mut(file));
+            }
         }
     }
 
@@ -184,30 +185,29 @@ impl SimulatedDisk {
     /// Counts a call, and fails it where that was asked for.
     fn call(&self, count: impl FnOnce(&mut Calls)) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
+        let before = state.calls;
         if let Some((at, kind)) = state.fail_after
             && state.calls.total() >= at
         {
             return Err(io::Error::new(kind, "the simulated disk was told to fail"));
+        }
+        let at = state.calls.total();
+        if let Some((_, kind)) = state.fail_once.take_if(|(call, _)| *call <= at) {
+            count(&mut state.calls);
+            if state.calls.syncs > before.syncs {
+                state.sync_fails_once = true;
+                return Ok(state);
+            }
+            return Err(io::Error::new(kind, "the simulated disk was told to fail once"));
         }
         count(&mut state.calls);
         Ok(state)
     }
 }
 
-impl Content {
-    fn after_crash(&self, survives: &mut impl FnMut() -> bool) -> Content {
-        let mut bytes = self.durable.clone();
-        if self.seen.len() != bytes.len() && survives() {
-            bytes.resize(self.seen.len(), 0);
-        }
-        for sector in &self.dirty {
-            let start = sector * SECTOR_BYTES;
-            let end = (start + SECTOR_BYTES).min(self.seen.len()).min(bytes.len());
-            if start < end && survives() {
-                bytes[start..end].copy_from_slice(&self.seen[start..end]);
-            }
-        }
-        Content { seen: bytes.clone(), durable: bytes, dirty: BTreeSet::new() }
+impl fmt::Debug for SimulatedDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedDisk").field("calls", &self.calls()).finish_non_exhaustive()
     }
 }
 
@@ -217,16 +217,17 @@ fn not_found(path: &Path) -> io::Error {
 
 impl Disk for SimulatedDisk {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        self.state().folders.insert(folder.to_owned());
+        self.state().image.folders.insert(folder.to_owned());
         Ok(())
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
-        if !state.folders.contains(folder) {
+        let Image { folders, names, .. } = &state.image;
+        if !folders.contains(folder) {
             return Err(not_found(folder));
         }
-        let everything = state.names.keys().chain(&state.folders);
+        let everything = names.keys().chain(folders);
         let inside = everything.filter(|path| path.parent() == Some(folder));
         let names = inside.filter_map(|path| path.file_name());
         Ok(names
@@ -237,43 +238,33 @@ impl Disk for SimulatedDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = *self.state().names.get(path).ok_or_else(|| not_found(path))?;
+        let file = self.state().image.find(path)?;
         Ok(Arc::new(SimulatedFile { disk: self.clone(), file }))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let mut state = self.call(|calls| calls.changes += 1)?;
-        state.files.push(Content::default());
-        let file = state.files.len() - 1;
-        state.change(Change::Create(path.to_owned(), file));
+        let file = self.call(|calls| calls.changes += 1)?.image.create(path);
         Ok(Arc::new(SimulatedFile { disk: self.clone(), file }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.call(|calls| calls.changes += 1)?;
-        if !state.names.contains_key(from) {
-            return Err(not_found(from));
-        }
-        state.change(Change::Rename(from.to_owned(), to.to_owned()));
+        state.image.find(from)?;
+        state.image.change(Change::Rename(from.to_owned(), to.to_owned()));
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.call(|calls| calls.changes += 1)?;
-        if !state.names.contains_key(path) {
-            return Err(not_found(path));
-        }
-        state.change(Change::Remove(path.to_owned()));
+        state.image.find(path)?;
+        state.image.change(Change::Remove(path.to_owned()));
         Ok(())
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         let mut state = self.call(|calls| calls.folder_syncs += 1)?;
-        let changes = std::mem::take(&mut state.changes);
-        let (flushed, left) = changes.into_iter().partition(|change| change.folder() == Some(folder));
-        let flushed: Vec<Change> = flushed;
-        flushed.iter().for_each(|change| change.apply(&mut state.durable_names));
-        state.changes = left;
+        state.begin_flush();
+        state.image.sync_folder(folder);
         Ok(())
     }
 
@@ -284,12 +275,29 @@ impl Disk for SimulatedDisk {
         }
         Ok(Lock::Held(Box::new(Held { disk: self.clone(), path: path.to_owned() })))
     }
+
+    fn settled(&self) -> Option<BoxFuture<'static, ()>> {
+        let is_under_way = self.state().before_flush.is_some();
+        is_under_way.then(|| Box::pin(Settled(self.clone())) as BoxFuture<'static, ()>)
+    }
 }
 
 impl State {
-    fn change(&mut self, change: Change) {
-        change.apply(&mut self.names);
-        self.changes.push(change);
+    fn begin_flush(&mut self) {
+        if self.flushes.begin() && self.before_flush.is_none() {
+            self.before_flush = Some(self.image.clone());
+        }
+    }
+
+    /// Whether a file may become this long.
+    fn check_room(&self, file: usize, bytes: u64) -> io::Result<()> {
+        let more = bytes.saturating_sub(self.image.file(file).seen.len() as u64);
+        match self.bytes_max {
+            Some(bytes_max) if more > 0 && self.image.bytes() + more > bytes_max => {
+                Err(io::Error::new(io::ErrorKind::StorageFull, "the simulated disk is full"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -313,52 +321,35 @@ struct SimulatedFile {
 
 impl DiskFile for SimulatedFile {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.disk.state().files[self.file].seen.len() as u64)
+        Ok(self.disk.state().image.file(self.file).seen.len() as u64)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let state = self.disk.state();
-        let seen = &state.files[self.file].seen;
-        let start = offset as usize;
-        let bytes = seen.get(start..start + buffer.len());
-        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
+        self.disk.state().image.file(self.file).read(offset as usize, buffer)
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.call(|calls| calls.writes += 1)?;
-        let content = &mut state.files[self.file];
-        let (start, end) = (offset as usize, offset as usize + bytes.len());
-        if content.seen.len() < end {
-            content.seen.resize(end, 0);
-        }
-        content.seen[start..end].copy_from_slice(bytes);
-        content.dirty.extend(start / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
+        state.check_room(self.file, offset + bytes.len() as u64)?;
+        state.image.file_mut(self.file).write(offset as usize, bytes);
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.call(|calls| calls.syncs += 1)?;
         if std::mem::take(&mut state.sync_fails_once) {
-            state.files[self.file].dirty.clear();
+            state.image.file_mut(self.file).dirty.clear();
             return Err(io::Error::other("the simulated disk could not flush"));
         }
-        let content = &mut state.files[self.file];
-        let seen = content.seen.len();
-        content.durable.resize(seen, 0);
-        for sector in std::mem::take(&mut content.dirty) {
-            let start = sector * SECTOR_BYTES;
-            let end = (start + SECTOR_BYTES).min(seen);
-            if start < end {
-                content.durable[start..end].copy_from_slice(&content.seen[start..end]);
-            }
-        }
+        state.begin_flush();
+        state.image.file_mut(self.file).sync();
         Ok(())
     }
 
     fn set_size(&self, bytes: u64) -> io::Result<()> {
         let mut state = self.disk.call(|calls| calls.changes += 1)?;
-        state.files[self.file].seen.resize(bytes as usize, 0);
+        state.check_room(self.file, bytes)?;
+        state.image.file_mut(self.file).set_size(bytes as usize);
         Ok(())
     }
 }

@@ -1,0 +1,76 @@
+//! The files of purged segments, used again.
+
+use std::sync::Arc;
+
+use raft_actor::{
+    storage::LogStorage,
+    types::{LogId, LogIndex, Term},
+};
+use raft_storage_file::{
+    FileLog,
+    disk::simulated::{SimulatedDisk, Unflushed},
+};
+
+use crate::crash::{FOLDER, IDENTITY, Model, Step, append, block_on, command, open, options, vote};
+
+/// Where a purge follows each rotation, the file that it gives back is the next segment's: on a disk without
+/// any room left the log goes on for as long as one likes.
+#[test]
+fn the_files_of_purged_segments_are_used_again_so_that_no_new_space_is_needed() {
+    let disk = SimulatedDisk::new();
+    let (mut log, _) = open(&disk).unwrap();
+    block_on(log.write(&[vote(1, 1)])).unwrap();
+    let mut model = Model::default();
+    model.apply(&Step::Write(vec![vote(1, 1)]));
+    let mut peak = 0;
+    for index in 1..=300 {
+        let bytes = disk.paths().iter().map(|path| disk.bytes(path).unwrap().len() as u64).sum();
+        peak = peak.max(bytes);
+        if index == 40 {
+            disk.set_bytes_max(Some(peak));
+        }
+        let step = Step::Write(vec![append(vec![command(index, 1, 3000)])]);
+        let Step::Write(writes) = &step else { unreachable!("it was made a write above") };
+        block_on(log.write(writes)).unwrap_or_else(|error| panic!("entry {index}: {error}"));
+        model.apply(&step);
+        if index % 4 == 0 {
+            let through = LogId::new(Term(1), LogIndex(index - 3));
+            block_on(log.purge(through)).unwrap();
+            model.apply(&Step::Purge(through));
+        }
+    }
+    for unflushed in [Unflushed::Kept, Unflushed::Dropped, Unflushed::Torn(1)] {
+        let (mut log, state) = open(&disk.crash(unflushed)).unwrap();
+        assert_eq!(Model::of(&mut log, &state).as_ref(), Ok(&model));
+    }
+    assert!(disk.paths().len() < 8, "{:?}", disk.paths());
+}
+
+#[test]
+fn files_that_are_zeroed_in_the_background_hold_what_is_written_to_them() {
+    let disk = SimulatedDisk::new();
+    let options = options().with_spare_in_background(true);
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
+    block_on(log.recover()).unwrap();
+    let mut model = Model::default();
+    for index in 1..=400 {
+        let mut steps = vec![Step::Write(vec![vote(1, 1), append(vec![command(index, 1, 3000)])])];
+        if index % 4 == 0 {
+            steps.push(Step::Purge(LogId::new(Term(1), LogIndex(index - 3))));
+        }
+        for step in steps {
+            match &step {
+                Step::Write(writes) => block_on(log.write(writes)).unwrap(),
+                Step::Purge(through) => block_on(log.purge(*through)).unwrap(),
+                Step::Reopen => {}
+            }
+            model.apply(&step);
+        }
+    }
+    for unflushed in [Unflushed::Kept, Unflushed::Dropped, Unflushed::Torn(7)] {
+        let (mut log, state) = open(&disk.crash(unflushed)).unwrap();
+        assert_eq!(Model::of(&mut log, &state).as_ref(), Ok(&model));
+    }
+    drop(log);
+    assert!(disk.paths().len() < 9, "{:?}", disk.paths());
+}
