@@ -3,6 +3,7 @@
 mod book;
 mod bugs;
 mod figure_2;
+mod mutants;
 mod reference;
 mod storage;
 mod tutorial;

@@ -7,6 +7,7 @@ mod one_node;
 mod over_http;
 mod reading;
 mod readme;
+mod simulating;
 mod snapshots;
 #[expect(unreachable_pub, reason = "shown as it stands in a reader's own crate")]
 mod state_machine;

@@ -8,6 +8,7 @@
 //! - [`core`] decides; an [`observer`] may watch it, and a [`trace`] records what it did.
 //! - [`events`]: what happens to a node, for those who ask.
 //! - [`node`]: composes the actors, which do, and is the handle that writes and reads.
+//! - [`mutants`]: bugs that a test build can put back, to prove that the tests find them.
 //! - [`client`]: follows the leader, and writes exactly once.
 
 // The words.
@@ -31,6 +32,9 @@ pub mod core;
 pub(crate) mod notation;
 pub mod observer;
 pub mod trace;
+
+// Bugs, to be put back by tests.
+pub mod mutants;
 
 // Does.
 pub(crate) mod actors;

@@ -13,7 +13,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{LogIndex, NodeId};
+use crate::{
+    mutants::{Mutant, is_on},
+    types::{LogIndex, NodeId},
+};
 
 mod change;
 
@@ -457,7 +460,9 @@ impl Membership {
     pub fn quorum_index(&self, reached: impl Fn(NodeId) -> LogIndex) -> LogIndex {
         let of_half = |half: &BTreeSet<NodeId>| {
             let mut indexes: Vec<LogIndex> = half.iter().map(|node| reached(*node)).collect();
-            indexes.sort_unstable();
+            if !is_on(Mutant::PicksTheQuorumFromAnUnsortedList) {
+                indexes.sort_unstable();
+            }
             // With n sorted values, the one at (n - 1) / 2 and all above it are a majority.
             indexes.get(half.len().saturating_sub(1) / 2).copied().unwrap_or_default()
         };

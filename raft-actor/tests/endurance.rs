@@ -26,7 +26,7 @@ use raft_actor::{
     types::{Entries, LogId, LogIndex, LogState, LogWrite, NodeId},
 };
 
-use crate::exactly_once::assert_exactly_once;
+use super::exactly_once::assert_exactly_once;
 
 const SEEDS: u64 = 40;
 const CLIENTS: u64 = 4;
@@ -187,7 +187,7 @@ async fn read(runtime: &SharedRuntime, node: &Node<Journal>, shared: &Shared) {
 
 /// What a run has seen, to be printed, and to be found wanting.
 #[derive(Default, Debug)]
-struct Counts {
+pub(crate) struct Counts {
     acknowledged: usize,
     unknown: usize,
     refused: usize,
@@ -432,14 +432,19 @@ impl Drop for Naming {
     }
 }
 
+/// One run with everything.
+pub(crate) fn endure(seed: u64) -> Counts {
+    let _naming = Naming(seed);
+    let simulator = Arc::new(SimRuntime::new(seed));
+    simulator.run_until(World::new(seed, simulator.clone()).run())
+}
+
 #[test]
 fn nothing_is_lost_doubled_stale_or_left_unanswered_whatever_happens_at_once() {
     let seeds = crate::seeds(SEEDS);
     let mut total = Counts::default();
     for seed in 1..=seeds {
-        let _naming = Naming(seed);
-        let simulator = Arc::new(SimRuntime::new(seed));
-        let counts = simulator.run_until(World::new(seed, simulator.clone()).run());
+        let counts = endure(seed);
         total.acknowledged += counts.acknowledged;
         total.unknown += counts.unknown;
         total.refused += counts.refused;

@@ -18,7 +18,7 @@ use raft_actor::{
     membership::Membership,
     message::{AppendEntries, Envelope, ForwardWrites, Message, RequestVote},
     node::Node,
-    runtime::{Runtime, SharedRuntime, sim::SimRuntime},
+    runtime::{Runtime, SharedRuntime, sim::SimRuntime, timeout},
     state_machine::{StateMachine, StateMachineError},
     storage::{LogStorage, StorageError},
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
@@ -107,15 +107,16 @@ fn simulate<F: Future<Output = ()>>(test: impl FnOnce(SharedRuntime) -> F) {
     simulator.run_until(test(runtime));
 }
 
-#[test]
-fn a_storage_error_stops_the_node_and_its_status_says_why() {
+#[cfg_attr(test, test)]
+pub(crate) fn a_storage_error_stops_the_node_and_its_status_says_why() {
     simulate(|runtime| async move {
         let broken = Arc::new(AtomicBool::new(false));
         let node = alone(&runtime, &broken).await;
         assert_eq!(node.write(1).await, Ok(1));
         broken.store(true, Ordering::Relaxed);
         assert_eq!(node.write(2).await, Err(WriteError::Unknown), "it may be on the disk or not");
-        let reason = node.stopped().await.expect("a reason");
+        let end = timeout(&runtime, Duration::from_secs(10), node.stopped()).await;
+        let reason = end.expect("the node stops").expect("a reason");
         assert!(reason.contains("cannot write segment 1"), "{reason}");
         assert_eq!(node.status().await.failure, Some(reason));
         broken.store(false, Ordering::Relaxed);

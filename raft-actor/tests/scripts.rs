@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 use raft_actor::testkit::script::run;
 
 fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scripts")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../raft-actor/tests/scripts")
 }
 
 /// Every script: its name without the ending, and its text. Sorted by name.
@@ -29,8 +29,8 @@ fn difference(expected: &str, came: &str) -> String {
     format!("line {}\n  stands there:\n    {}\n  came of it:\n    {}", same + 1, from(expected), from(came))
 }
 
-#[test]
-fn every_script_comes_to_what_stands_in_it() {
+#[cfg_attr(test, test)]
+pub(crate) fn every_script_comes_to_what_stands_in_it() {
     let update = std::env::var_os("UPDATE").is_some_and(|update| update == "1");
     let mut wrong = Vec::new();
     for (name, text) in scripts() {

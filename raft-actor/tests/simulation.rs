@@ -19,7 +19,7 @@ use raft_actor::{
     types::{LogId, NodeId},
 };
 
-use crate::{exactly_once::assert_exactly_once, machines::Machines};
+use super::{exactly_once::assert_exactly_once, machines::Machines};
 
 const NODES: u64 = 3;
 const CLIENTS: u64 = 4;
@@ -156,7 +156,7 @@ async fn operator(
 
 /// What a run has seen, to be printed, and to be found wanting.
 #[derive(Default, Debug)]
-struct Counts {
+pub(crate) struct Counts {
     acknowledged: usize,
     unknown: usize,
     refused: usize,
@@ -296,7 +296,8 @@ async fn check(cluster: &Cluster<Journal>, history: &History, counts: &mut Count
     counts.reads = history.reads;
 }
 
-fn simulate(seed: u64, nodes: u64) -> (Counts, u64) {
+/// One run, with as many nodes; those above the first three wait to join.
+pub(crate) fn simulate(seed: u64, nodes: u64) -> (Counts, u64) {
     let simulator = Arc::new(SimRuntime::new(seed));
     let counts = simulator.run_until(run_with_faults(seed, nodes, simulator.clone()));
     (counts, simulator.trace_hash())

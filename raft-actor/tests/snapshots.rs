@@ -15,7 +15,7 @@ use raft_actor::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::machines::Machines;
+use super::machines::Machines;
 
 /// What a client asks for.
 #[derive(Serialize, Deserialize)]
@@ -124,8 +124,8 @@ async fn assert_all_alike(cluster: &Cluster<Shelf>) -> Shelf {
     shelves.remove(0)
 }
 
-#[test]
-fn a_write_in_a_session_is_not_done_again_after_a_snapshot() {
+#[cfg_attr(test, test)]
+pub(crate) fn a_write_in_a_session_is_not_done_again_after_a_snapshot() {
     let id = |index| LogId::new(Term(1), LogIndex(index));
     let mut machine = Sessions::new(Shelf::default());
     let SessionOutput::Opened(session) = machine.apply(id(2), SessionCommand::Open(Limits::default())) else {
@@ -224,7 +224,7 @@ fn a_snapshot_can_be_taken_by_hand_and_a_restart_begins_with_it() {
 }
 
 #[derive(Default, Debug)]
-struct Counts {
+pub(crate) struct Counts {
     certain: u64,
     crashes: u64,
     cuts: u64,
@@ -284,12 +284,17 @@ async fn compact_under_faults(seed: u64, simulator: Arc<SimRuntime>) -> Counts {
     counts
 }
 
+/// One run with faults while logs are compacted.
+pub(crate) fn compact(seed: u64) -> Counts {
+    let simulator = Arc::new(SimRuntime::new(seed));
+    simulator.run_until(compact_under_faults(seed, simulator.clone()))
+}
+
 #[test]
 fn nodes_that_catch_up_by_snapshots_have_the_same_state_whatever_breaks() {
     let mut total = Counts::default();
     for seed in 1..=25 {
-        let simulator = Arc::new(SimRuntime::new(seed));
-        let counts = simulator.run_until(compact_under_faults(seed, simulator.clone()));
+        let counts = compact(seed);
         total.certain += counts.certain;
         total.crashes += counts.crashes;
         total.cuts += counts.cuts;

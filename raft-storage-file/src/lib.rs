@@ -33,6 +33,8 @@ mod recovery;
 mod replay;
 mod scan;
 mod segment;
+#[cfg(feature = "testkit")]
+pub mod simulation;
 mod snapshot;
 mod spares;
 mod store;

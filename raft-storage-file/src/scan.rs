@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use raft_actor::{
     membership::Membership,
+    mutants::{Mutant, is_on},
     storage::StorageError,
     types::{Entry, LogId, Payload},
 };
@@ -124,6 +125,9 @@ impl Scan {
             Found::Blank => "zeros in place of a frame",
             Found::BadHeader => "no frame's header",
         };
+        if is_on(Mutant::TakesDamageForATornTail) && !matches!(found, Found::Blank) {
+            return Ok(End::Torn(rest.data_end - segment.length));
+        }
         if let Some((offset, seq)) = rest.evidence {
             let detail =
                 format!("{what}, but it was flushed before frame {seq} at offset {offset} was written");

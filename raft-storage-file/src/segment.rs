@@ -11,6 +11,7 @@ use std::{
 };
 
 use raft_actor::{
+    mutants::{Mutant, is_on},
     storage::StorageError,
     types::{LogId, LogIndex, Term},
 };
@@ -185,7 +186,9 @@ impl Segment {
         spare.file.sync_data().map_err(io_error("flush", &spare.path))?;
         let path = layout.segment(header.first_index, header.id);
         disk.rename(&spare.path, &path).map_err(io_error("rename", &spare.path))?;
-        disk.sync_folder(&layout.log()).map_err(io_error("flush folder", &layout.log()))?;
+        if !is_on(Mutant::LeavesTheFolderUnflushed) {
+            disk.sync_folder(&layout.log()).map_err(io_error("flush folder", &layout.log()))?;
+        }
         Ok(Segment { path, file: spare.file, header, length: BLOCK_BYTES })
     }
 

@@ -7,6 +7,7 @@
 use std::{collections::VecDeque, path::Path, sync::Arc};
 
 use raft_actor::{
+    mutants::{Mutant, is_on},
     storage::StorageError,
     types::{Entries, HardState, LogId, LogIndex, LogWrite, Term},
 };
@@ -94,7 +95,8 @@ impl Store {
     /// One group: all of it under one flush, after the flush of the hard state where there is one.
     pub(crate) fn write(&mut self, writes: &[LogWrite]) -> Result<(), StorageError> {
         let plan = Plan::of(&self.picture, self.hard_state.newest.hard_state, writes)?;
-        if let Some(hard_state) = plan.hard_state {
+        let late = is_on(Mutant::WritesEntriesBeforeTheirTerm) && !plan.runs.is_empty();
+        if let Some(hard_state) = plan.hard_state.filter(|_| !late) {
             self.write_hard_state(hard_state)?;
         }
         if plan.truncate_from.is_none() && plan.runs.is_empty() {
@@ -116,7 +118,7 @@ impl Store {
         let segment_id = self.active().header.id;
         self.picture.add(FrameAt { segment_id, offset, first, count });
         self.unmarked = true;
-        Ok(())
+        plan.hard_state.filter(|_| late).map_or(Ok(()), |late| self.write_hard_state(late))
     }
 
     // Raft Figure 2: term and vote are on the disk before anything that rests on them.
@@ -140,6 +142,9 @@ impl Store {
             )));
         }
         self.picture.purge(through);
+        if is_on(Mutant::RemovesSegmentsBeforeThePurge) {
+            self.remove_segments()?;
+        }
         self.mark()?;
         self.remove_segments()
     }
@@ -219,7 +224,10 @@ impl Store {
         let segment = self.active();
         let offset = segment.length;
         segment.file.write_at(offset, &buffer).map_err(io_error("write", &segment.path))?;
-        segment.file.sync_data().map_err(io_error("flush", &segment.path))?;
+        let flushed = segment.file.sync_data().map_err(io_error("flush", &segment.path));
+        if !is_on(Mutant::SwallowsFlushErrors) {
+            flushed?;
+        }
         self.segments.back_mut().expect(ONE_SEGMENT).length += buffer.len() as u64;
         self.last_seq += 1;
         self.prepare_spare();

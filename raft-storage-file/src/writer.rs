@@ -11,6 +11,7 @@ use std::{
 };
 
 use raft_actor::{
+    mutants::inherited,
     storage::StorageError,
     types::{Entries, LogId, LogIndex, LogState, LogWrite},
 };
@@ -54,7 +55,7 @@ impl Writer {
         let (requests, received) = channel();
         let thread = std::thread::Builder::new()
             .name(format!("raft-log-{}", identity.node_id))
-            .spawn(move || run(work, &received))
+            .spawn(inherited(move || run(work, &received)))
             .map_err(io_error("start the writer's thread for", folder))?;
         Ok(Writer { requests: Some(requests), thread: Some(thread) })
     }

@@ -22,7 +22,7 @@ use raft_storage_file::{
     inspect::{Verdict, inspect},
 };
 
-use crate::crash::{FOLDER, IDENTITY, Model, Step, append, block_on, command, is_long, options, tell, vote};
+use super::crash::{FOLDER, IDENTITY, Model, Step, append, block_on, command, is_long, options, tell, vote};
 
 fn open(disk: &SimulatedDisk) -> Result<(FileLog, LogState), StorageError> {
     let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options())?;
@@ -362,8 +362,8 @@ fn spares_that_a_crash_has_left_are_removed() {
     assert!(!disk.paths().contains(&spare));
 }
 
-#[test]
-fn a_bit_turned_in_the_last_frame_is_refused_even_before_the_mark() {
+#[cfg_attr(test, test)]
+pub(crate) fn a_bit_turned_in_the_last_frame_is_refused_even_before_the_mark() {
     let (disk, _) = store(false);
     let last = segments(&disk).pop().unwrap();
     let bytes = disk.bytes(&last).unwrap();

@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod format;
 mod identity;
+mod mutants;
 mod recycle;
 mod requirements;
 mod simulator;

@@ -17,7 +17,7 @@ use raft_storage_file::{
     disk::simulated::{SimulatedDisk, Unflushed},
 };
 
-use crate::crash::{block_on, tell};
+use super::crash::{block_on, tell};
 
 const FOLDER: &str = "/snapshots";
 const IDENTITY: Identity = Identity { cluster_id: ClusterId(7), node_id: NodeId(3) };
@@ -122,8 +122,8 @@ fn the_file(disk: &SimulatedDisk) -> PathBuf {
     disk.paths().into_iter().find(is_snapshot).expect("there is a snapshot")
 }
 
-#[test]
-fn damage_anywhere_is_found_and_told_with_file_and_place() {
+#[cfg_attr(test, test)]
+pub(crate) fn damage_anywhere_is_found_and_told_with_file_and_place() {
     let whole = SimulatedDisk::new();
     write(&open(&whole), 1, 10).expect("it is written");
     let path = the_file(&whole);

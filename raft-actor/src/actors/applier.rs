@@ -13,6 +13,7 @@ use crate::{
     core::Input,
     error::WriteError,
     membership::Membership,
+    mutants::{Mutant, is_on},
     runtime::{
         actor::{Actor, Context, yield_once},
         mailbox::Addr,
@@ -143,7 +144,8 @@ impl<S: StateMachine> Applier<S> {
                 self.answers.push((waiter, outcome));
             }
         }
-        self.applied = last;
+        let lags = is_on(Mutant::StoresAnAppliedIndexThatLags);
+        self.applied = if lags { entries[0].id } else { last };
         self.state_machine.flush(last).await.map_err(|error| error.to_string())?;
         for (waiter, outcome) in self.answers.drain(..) {
             waiter.settle(outcome);

@@ -4,6 +4,7 @@
 use super::consensus;
 use crate::{
     core::{Input, LogReader},
+    mutants::{Mutant, is_on},
     runtime::{
         actor::{Actor, Context},
         mailbox::Addr,
@@ -50,8 +51,15 @@ impl<S: StateMachine> LogStore<S> {
     async fn flush(&mut self) -> Result<(), StorageError> {
         let Some(last) = self.group.last() else { return Ok(()) };
         let sequence = last.sequence;
-        self.storage.write(&self.group).await?;
+        if is_on(Mutant::ReportsWritesBeforeTheFlush) {
+            self.consensus.send(consensus::Mail::Flushed { sequence });
+        }
+        let written = self.storage.write(&self.group).await;
         self.group.clear();
+        if written.is_err() && is_on(Mutant::GoesOnAfterAFailedWrite) {
+            return Ok(());
+        }
+        written?;
         self.consensus.send(consensus::Mail::Flushed { sequence });
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::{
     core::Input,
     error::ReadError,
     message::ReadId,
+    mutants::{Mutant, is_on},
     runtime::permits::Permit,
     state_machine::StateMachine,
     types::{LogIndex, NodeId, Time},
@@ -130,7 +131,9 @@ impl<S: StateMachine> Reads<S> {
 
     /// Those that may be served, now that the state machine has applied up to `applied`.
     pub(crate) fn servable(&mut self, applied: LogIndex) -> Vec<Read<S>> {
-        let served = self.ready.extract_if(.., |(read_index, _)| *read_index <= applied);
+        let served = self.ready.extract_if(.., |(read_index, _)| {
+            *read_index <= applied || is_on(Mutant::ReadsBeforeItHasApplied)
+        });
         served.flat_map(|(_, batch)| batch.reads).collect()
     }
 

@@ -11,6 +11,7 @@ use crate::{
     core::{Effect, Input},
     error::SnapshotError,
     message::{InstallSnapshot, Message},
+    mutants::{Mutant, is_on},
     runtime::{
         Place,
         actor::{Actor, Context},
@@ -70,6 +71,10 @@ impl<S: StateMachine> Snapshotter<S> {
 
     fn write(&self, snapshot: SnapshotMeta, view: SnapshotView, context: &Context<Mail>) {
         let (storage, consensus) = (self.storage.clone(), self.consensus.clone());
+        if is_on(Mutant::ReportsSnapshotsBeforeTheyAreDurable) {
+            let snapshot = snapshot.clone();
+            consensus.send(consensus::Mail::Report(Input::SnapshotTaken { snapshot }));
+        }
         let task = async move {
             match storage.write(snapshot, view).await {
                 Ok(snapshot) => {

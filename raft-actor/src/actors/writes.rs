@@ -8,6 +8,7 @@ use super::waiter::Waiter;
 use crate::{
     error::WriteError,
     message::{ForwardWrites, ForwardWritesReply},
+    mutants::{Mutant, is_on},
     runtime::permits::Permit,
     state_machine::StateMachine,
     types::{LogId, LogIndex, NodeId, Term, Time},
@@ -121,8 +122,10 @@ impl<S: StateMachine> Writes<S> {
     pub(crate) fn leadership_lost(&mut self) {
         self.patience.clear();
         self.overdue.clear();
+        let is_refused = is_on(Mutant::RefusesWritesThatMayBeCommitted);
         for (_, waiter) in self.waiting.drain(..) {
-            waiter.settle(Err(WriteError::Unknown));
+            let refused = WriteError::NotLeader { leader: None };
+            waiter.settle(Err(if is_refused { refused } else { WriteError::Unknown }));
         }
     }
 
@@ -170,7 +173,7 @@ impl<S: StateMachine> Writes<S> {
     pub(crate) fn is_new(&mut self, from: NodeId, id: u64) -> bool {
         let runs = self.expected.entry(from).or_default();
         if let Some(expected) = runs.iter_mut().find(|expected| **expected >> 32 == id >> 32) {
-            let is_new = id >= *expected;
+            let is_new = id >= *expected || is_on(Mutant::TakesCarriedWritesTwice);
             // One past it, so that the same one is not new again.
             *expected = (*expected).max(id.saturating_add(1));
             return is_new;

@@ -35,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::SessionError,
+    mutants::{Mutant, is_on},
     state_machine::{StateMachine, StateMachineError},
     types::{LogId, LogIndex, SnapshotView},
 };
@@ -331,7 +332,8 @@ impl<S: StateMachine> StateMachine for Sessions<S> {
     /// The sessions and their answers, and behind them the machine within.
     fn snapshot(&self) -> Option<SnapshotView> {
         let machine = self.machine.snapshot()?;
-        let table = self.table.clone();
+        let is_left_out = is_on(Mutant::LeavesSessionsOutOfSnapshots);
+        let table = if is_left_out { SessionTable::default() } else { self.table.clone() };
         Some(Box::new(move |writer| {
             table.write_to(writer)?;
             machine(writer)
@@ -342,6 +344,11 @@ impl<S: StateMachine> StateMachine for Sessions<S> {
         let table = SessionTable::read_from(reader);
         let table = table.map_err(|error| StateMachineError { source: error.into() })?;
         self.machine.restore(reader)?;
+        if is_on(Mutant::RestoresSessionsOnTopOfOthers) {
+            self.table.sessions.extend(table.sessions);
+            self.table.by_last_use.extend(table.by_last_use);
+            return Ok(());
+        }
         self.table = table;
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::{Effect, LogReader, Raft, State};
 use crate::{
     config::Config,
+    mutants::{Mutant, is_on},
     types::{Entries, LogIndex},
 };
 
@@ -47,7 +48,7 @@ impl Raft {
                 leadership.peers.get(&node).map_or(LogIndex(0), |peer| peer.match_index())
             }
         });
-        if reached >= leadership.term_start {
+        if reached >= leadership.term_start || is_on(Mutant::CommitsEarlierTermsByCounting) {
             self.commit_to(reached);
         }
     }

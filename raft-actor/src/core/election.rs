@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Raft, State, replication::Leadership};
 use crate::{
     message::{Message, RequestVote, RequestVoteReply},
+    mutants::{Mutant, is_on},
     types::{NodeId, Role, Term},
 };
 
@@ -110,6 +111,8 @@ impl Raft {
         let term = self.term();
         let is_free = self.hard_state.voted_for.is_none_or(|voted_for| voted_for == from);
         let vote_granted = is_free && self.is_up_to_date(&request);
+        let is_learner = !self.membership().is_voter(self.id);
+        let vote_granted = vote_granted && !(is_learner && is_on(Mutant::DeniesVotesAsALearner));
         // A leader of this very term is known: the election is over, and no vote changes that.
         let vote_granted = vote_granted && self.leader.is_none_or(|leader| leader == from);
         // thesis §6.4.1: who has heard a leader of late votes for nobody, in whatever term it is by now.
@@ -127,12 +130,16 @@ impl Raft {
 
     /// Raft §5.4.1: the later last term is newer; in the same term, the longer log.
     fn is_up_to_date(&self, request: &RequestVote) -> bool {
-        request.last_log_id >= self.log.last()
+        let last = self.log.last();
+        match is_on(Mutant::ComparesLogsByLength) {
+            true => request.last_log_id.index >= last.index,
+            false => request.last_log_id >= last,
+        }
     }
 
     /// Counts only what answers the present question: this term, this kind, each voter once.
     pub(super) fn take_vote(&mut self, from: NodeId, reply: RequestVoteReply) {
-        let own_term = self.term();
+        let is_of_this_term = reply.term == self.term() || is_on(Mutant::CountsVotesOfEarlierTerms);
         let asked = self.next_term();
         match &mut self.state {
             State::PreCandidate(tally) if reply.pre_vote => {
@@ -140,8 +147,8 @@ impl Raft {
                     tally.insert(from, reply.vote_granted);
                 }
             }
-            State::Candidate(tally) if !reply.pre_vote && reply.term == own_term => {
-                tally.insert(from, reply.vote_granted);
+            State::Candidate(tally) if !reply.pre_vote && is_of_this_term => {
+                tally.insert(from, reply.vote_granted || is_on(Mutant::TakesAnyReplyForAVote));
             }
             _ => return,
         }
@@ -191,6 +198,8 @@ impl Raft {
         if is_newer {
             self.set_leader(None);
             self.set_hard_state(term, None);
+        } else if is_on(Mutant::ForgetsItsVoteWhenItStepsDown) {
+            self.set_hard_state(self.term(), None);
         }
         if let State::Leader(leadership) = std::mem::replace(&mut self.state, State::Follower) {
             self.reset_election_deadline();

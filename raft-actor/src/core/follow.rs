@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Raft, log::Log};
 use crate::{
     message::{AppendEntries, AppendEntriesReply, AppendOutcome, Message, ReadId},
+    mutants::{Mutant, is_on},
     types::{LogId, LogIndex, NodeId, Role, Time},
 };
 
@@ -35,7 +36,7 @@ impl Following {
 
     /// What may be acknowledged: the same as the leader's, and on the disk.
     pub(super) fn match_index(&self, log: &Log) -> LogIndex {
-        self.verified.min(log.flushed())
+        if is_on(Mutant::AcksBeforeTheFlush) { self.verified } else { self.verified.min(log.flushed()) }
     }
 
     /// Up to here the logs are known to be the same.
@@ -96,7 +97,8 @@ impl Raft {
         self.following.verified = self.following.verified.max(last);
         // Raft Figure 2, AppendEntries 5: no further than what this request has verified; there may be
         // another leader's entries behind it.
-        self.commit_to(request.leader_commit.min(last));
+        let verified = if is_on(Mutant::CommitsBeyondWhatWasVerified) { self.log.last().index } else { last };
+        self.commit_to(request.leader_commit.min(verified));
         // With entries on their way to the disk the ack follows the flush; one now would say nothing new.
         let flush_will_tell = self.following.verified > self.log.flushed();
         self.following.ack_due |= is_heartbeat || is_new_round || !flush_will_tell;
@@ -107,7 +109,9 @@ impl Raft {
     fn append_missing(&mut self, request: &AppendEntries) {
         let entries = &request.entries;
         let purged = self.log.purged().index;
-        let is_there = |id: LogId| id.index <= purged || self.log.holds(id);
+        let is_there = |id: LogId| {
+            id.index <= purged || (self.log.holds(id) && !is_on(Mutant::TruncatesWithoutAConflict))
+        };
         let Some(start) = entries.iter().position(|entry| !is_there(entry.id)) else { return };
         let first = entries[start].id.index;
         if first <= self.log.last().index {

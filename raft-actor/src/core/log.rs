@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use super::cache::Cache;
 use crate::{
     membership::Membership,
+    mutants::{Mutant, is_on},
     types::{Entries, Entry, HardState, LogId, LogIndex, LogState, LogWrite, Payload, Term},
 };
 
@@ -180,7 +181,9 @@ impl Log {
             self.terms.pop();
         }
         // The membership follows the log back to the one before (Raft §6).
-        while self.memberships.last().is_some_and(|(id, _)| id.index >= from) {
+        while self.memberships.last().is_some_and(|(id, _)| id.index >= from)
+            && !is_on(Mutant::KeepsMembersThatWereTruncated)
+        {
             self.memberships.pop();
         }
         let index = from.previous();
@@ -194,7 +197,9 @@ impl Log {
         // A write under way will put entries on the disk that are no longer the log's. Its completion must
         // not be taken for that of others which come to stand in the same place, even with the same LogId.
         for (_, through) in &mut self.writes {
-            *through = (*through).min(index);
+            if !is_on(Mutant::CountsOverwrittenEntriesAsFlushed) {
+                *through = (*through).min(index);
+            }
         }
     }
 

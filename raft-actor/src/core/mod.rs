@@ -133,6 +133,7 @@ use self::{
 use crate::{
     config::Config,
     membership::Membership,
+    mutants::{Mutant, is_on},
     types::{HardState, LogIndex, LogState, NodeId, Role, Term, Time},
 };
 
@@ -320,7 +321,8 @@ impl Raft {
 
     /// Whether term and vote are on the disk. Until they are, nothing may be said that relies on them.
     fn hard_state_is_flushed(&self) -> bool {
-        !self.hard_state_changed && self.log.flushed_sequence() >= self.hard_state_sequence
+        let is_flushed = self.log.flushed_sequence() >= self.hard_state_sequence;
+        (!self.hard_state_changed && is_flushed) || is_on(Mutant::SpeaksBeforeItsVoteIsFlushed)
     }
 
     fn set_hard_state(&mut self, term: Term, voted_for: Option<NodeId>) {

@@ -22,6 +22,7 @@ use std::{mem, time::Duration};
 use super::{Effect, Raft, State};
 use crate::{
     message::{Message, ReadId, ReadIndex, ReadIndexReply},
+    mutants::{Mutant, is_on},
     types::{LogIndex, NodeId, Time},
 };
 
@@ -107,6 +108,7 @@ impl Raft {
         let parts = drift.saturating_add(100);
         let length = self.config.election_timeout_min.saturating_mul(100) / parts;
         let is_within = readers.confirmed_since.is_some_and(|since| self.now < since.after(length));
+        let hands_over = hands_over && !is_on(Mutant::ReadsByLeaseWhileHandingOver);
         self.config.lease_reads && knows_commit && !hands_over && is_within
     }
 
@@ -155,7 +157,8 @@ impl Raft {
         let renews = leadership.is_heartbeat_due() && mem::take(&mut leadership.readers.lease_used);
         let readers = &mut leadership.readers;
         // thesis §6.4, step 1: until an entry of its own term is committed, a leader does not know what is.
-        let knows_commit = commit_index >= leadership.term_start;
+        let knows_commit =
+            commit_index >= leadership.term_start || is_on(Mutant::ReadsBeforeItsTermHasCommitted);
         if (readers.waiting.is_empty() && !renews) || readers.confirming.is_some() || !knows_commit {
             return;
         }

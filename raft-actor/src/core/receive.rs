@@ -5,6 +5,7 @@ use crate::{
     message::{
         AppendEntriesReply, AppendOutcome, InstallSnapshotReply, Message, ReadIndexReply, RequestVoteReply,
     },
+    mutants::{Mutant, is_on},
     types::{NodeId, Term},
 };
 
@@ -17,7 +18,8 @@ impl Raft {
         if from == self.id || self.is_absurd(term) || !self.believes(from) {
             return;
         }
-        if term < self.term() {
+        let counts = is_on(Mutant::CountsVotesOfEarlierTerms);
+        if term < self.term() && !(counts && matches!(message, Message::RequestVoteReply(_))) {
             self.refuse_stale(from, &message);
             return;
         }
@@ -60,6 +62,7 @@ impl Raft {
                 vote_granted: false,
                 pre_vote: request.pre_vote,
             }),
+            _ if is_on(Mutant::IgnoresLeadersOfEarlierTerms) => return,
             Message::AppendEntries(_) => Message::AppendEntriesReply(AppendEntriesReply {
                 term,
                 round: 0,
@@ -99,5 +102,6 @@ impl Raft {
         }
         let silence = self.leader_contact.map(|contact| self.now.since(contact));
         silence.is_some_and(|silence| silence < self.config.election_timeout_min)
+            && !is_on(Mutant::AnswersCandidatesBesideALeader)
     }
 }

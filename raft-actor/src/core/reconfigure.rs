@@ -16,6 +16,7 @@ use std::{collections::BTreeMap, mem};
 use super::{Effect, Raft, State, progress::Progress};
 use crate::{
     membership::{ChangeError, Membership, MembershipChange},
+    mutants::{Mutant, is_on},
     types::{LogId, LogIndex, NodeId, Payload, Time},
 };
 
@@ -70,7 +71,7 @@ impl Raft {
             // Also where an earlier try has made it, and its answer was lost.
             return self.output.endings.push(Effect::MembershipChanged { id, log_id });
         }
-        let is_joint = target.voters() != now.voters();
+        let is_joint = target.voters() != now.voters() && !is_on(Mutant::ChangesMembersAtOnce);
         // Raft §6: where the voters change, both halves decide until the joint step is committed.
         let next = if is_joint { target.joint_with(now) } else { target };
         let entry = self.append_membership(next);
@@ -92,7 +93,7 @@ impl Raft {
             // It leads for a moment only.
             return Err(ChangeError::NotLeader { leader: None });
         }
-        if self.commit_index < leadership.term_start {
+        if self.commit_index < leadership.term_start && !is_on(Mutant::ChangesMembersAtOnce) {
             // Ongaro 2015, on single-server changes: an earlier leader's change, which this one does not
             // have, could otherwise be committed beside its own by a quorum that shares nobody with its.
             return Err(ChangeError::NotReady);

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     message::{AppendEntries, AppendEntriesReply, AppendOutcome, Message},
+    mutants::{Mutant, is_on},
     types::{Entries, Entry, LogId, LogIndex, NodeId, Payload, Time},
 };
 
@@ -135,6 +136,9 @@ impl Raft {
                 // Raft §5.3, fast back-up: both sides skip whole terms in which the logs cannot agree. At
                 // most as far as the first entry that is still here.
                 let common = log.highest_within(hint).index.min(rejected.index.previous());
+                if is_on(Mutant::TakesAHintForAMatch) {
+                    return peer.matched(hint.index);
+                }
                 peer.back_up(common.max(log.purged().index).next());
             }
             _ => {}

@@ -11,6 +11,7 @@ use super::{Effect, Raft, State, log::Log, progress::Progress};
 use crate::{
     config::Config,
     message::{InstallSnapshot, InstallSnapshotReply, Message},
+    mutants::{Mutant, is_on},
     types::{LogId, LogIndex, NodeId, Role, SnapshotMeta, Term, Time},
 };
 
@@ -321,7 +322,8 @@ impl Raft {
         let last = snapshot.last;
         // What is committed is never rolled back. What the log holds is retained, with what follows it
         // (Raft Figure 13, 6).
-        if last.index > self.commit_index && !self.log.holds(last) {
+        let is_older = last.index <= self.commit_index || self.log.holds(last);
+        if !is_older || is_on(Mutant::InstallsSnapshotsOverNewerLogs) {
             return false;
         }
         self.snapshots.receiving = None;

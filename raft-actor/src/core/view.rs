@@ -78,6 +78,16 @@ impl Raft {
         self.log.membership().0
     }
 
+    /// A leader's peers, and up to where each one's log is known to be the same; none on everyone else.
+    pub fn match_indexes(&self) -> impl Iterator<Item = (NodeId, LogIndex)> {
+        let leadership = match &self.state {
+            State::Leader(leadership) => Some(leadership),
+            _ => None,
+        };
+        let peers = leadership.into_iter().flat_map(|leadership| &leadership.peers);
+        peers.map(|(peer, progress)| (*peer, progress.match_index()))
+    }
+
     /// The peers that a leader has not heard for the shortest election timeout.
     pub fn silent_peers(&self, now: Time) -> Vec<NodeId> {
         let State::Leader(leadership) = &self.state else { return Vec::new() };

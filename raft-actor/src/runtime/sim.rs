@@ -252,6 +252,13 @@ impl SimNode {
         self.shared.executor.lock().paused.insert(self.shared.number);
     }
 
+    /// From now on the node's clock, moved on by `jump`, goes at `rate_percent` of the true rate, which is
+    /// 100 at first. It never goes back.
+    pub fn set_clock(&self, rate_percent: u64, jump: Duration) {
+        let waiting = self.shared.executor.lock().set_clock(self.shared.number, rate_percent, jump);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
     /// The node's tasks run again, and find out how late it is.
     pub fn resume(&self) {
         let mut state = self.shared.executor.lock();
@@ -289,11 +296,11 @@ impl Runtime for SimNode {
     }
 
     fn now(&self) -> Time {
-        self.shared.executor.lock().now
+        self.shared.executor.lock().local_time(self.shared.number)
     }
 
     fn timer(&self) -> Box<dyn Timer> {
-        Box::new(SimTimer::new(&self.shared.executor))
+        Box::new(SimTimer::new(&self.shared.executor, self.shared.number))
     }
 
     fn random(&self) -> u64 {

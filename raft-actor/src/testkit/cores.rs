@@ -330,7 +330,8 @@ impl Cores {
             let node = self.nodes.get(&node);
             node.is_none_or(|node| node.disk.recovered().covers(entry))
         };
-        self.invariants.check(Sight { raft, log, disk, applied }, on_disk)?;
+        let sight = Sight { raft, log: &log, disk: &disk, applied: &applied, unchanged: LogIndex(0) };
+        self.invariants.check(sight, on_disk)?;
         self.committed_at.resize(self.invariants.committed().len(), self.now);
         Ok(())
     }

@@ -1,8 +1,13 @@
-//! What must be true of a cluster of cores after every step: the five properties of Raft Figure 3 under the
-//! paper's names, and those that this crate adds. Whoever drives cores shows them each write, each message
-//! and each node after it has stepped; a [`Violation`] says which invariant was broken, and how.
+//! What must be true of a cluster after every step of a core: the five properties of Raft Figure 3 under
+//! the paper's names, and those that this crate adds. Whoever drives cores, or watches those of whole nodes,
+//! shows them each write, each message and each node after it has stepped; a [`Violation`] says which
+//! invariant was broken, and how.
+
+mod held;
 
 use std::collections::BTreeMap;
+
+pub use self::held::{Held, HeldLog, Kept};
 
 use crate::{
     core::Raft,
@@ -51,10 +56,12 @@ pub const READ_IS_NOT_STALE: &str = "A read is not stale";
 pub const COMMITTED_IS_ON_A_QUORUM: &str = "Committed is on a quorum";
 /// What a log no longer holds is in a durable snapshot beside it.
 pub const PURGED_IS_IN_A_SNAPSHOT: &str = "Purged is in a snapshot";
+/// What a disk has taken is there after a crash.
+pub const FLUSHED_IS_KEPT: &str = "Flushed is kept";
 
 // ANCHOR: invariants
 /// All of them.
-pub const INVARIANTS: [&str; 15] = [
+pub const INVARIANTS: [&str; 16] = [
     ELECTION_SAFETY,
     LEADER_APPEND_ONLY,
     LOG_MATCHING,
@@ -70,43 +77,17 @@ pub const INVARIANTS: [&str; 15] = [
     READ_IS_NOT_STALE,
     COMMITTED_IS_ON_A_QUORUM,
     PURGED_IS_IN_A_SNAPSHOT,
+    FLUSHED_IS_KEPT,
 ];
 // ANCHOR_END: invariants
 
 /// Holds, or breaks `invariant`.
-fn hold(holds: bool, invariant: &'static str, what: impl FnOnce() -> String) -> Result<(), Violation> {
+pub(super) fn hold(
+    holds: bool,
+    invariant: &'static str,
+    what: impl FnOnce() -> String,
+) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
-}
-
-/// A log, or what a state machine has seen: everything through `purged`, of which only the end is known, and
-/// the entries that follow it. [`LogId::ZERO`] where it begins at index 1.
-#[derive(Clone, Copy, Debug)]
-pub struct Held<'a> {
-    /// What stands for all that was compacted away, or came in a snapshot.
-    pub purged: LogId,
-    /// What follows, without a gap.
-    pub entries: &'a [Entry],
-}
-
-impl Held<'_> {
-    /// The last entry.
-    pub fn last(&self) -> LogId {
-        self.entries.last().map_or(self.purged, |entry| entry.id)
-    }
-
-    /// The entry at `index`; none where it was purged or is not there yet.
-    pub fn id_at(&self, index: LogIndex) -> Option<LogId> {
-        if index == self.purged.index {
-            return Some(self.purged);
-        }
-        let place = index.0.checked_sub(self.purged.index.0)?.checked_sub(1)?;
-        self.entries.get(place as usize).map(|entry| entry.id)
-    }
-
-    /// Whether a committed entry is held, or was. What is purged is committed, and so are all before it.
-    pub fn covers(&self, committed: LogId) -> bool {
-        committed.index < self.purged.index || self.id_at(committed.index) == Some(committed)
-    }
 }
 
 /// A node as it is after a step.
@@ -115,11 +96,14 @@ pub struct Sight<'a> {
     /// The node.
     pub raft: &'a Raft,
     /// Its log once everything that was written is flushed.
-    pub log: Held<'a>,
+    pub log: &'a dyn HeldLog,
     /// Its log as a restart would find it on the disk: one that a durable snapshot replaces is replaced.
-    pub disk: Held<'a>,
+    pub disk: &'a dyn HeldLog,
     /// What its state machine has seen in this run, after what it was restored to.
-    pub applied: Held<'a>,
+    pub applied: &'a dyn HeldLog,
+    /// The log is the same up to here as at the last sight of the node, if there was one; 0 where nobody
+    /// knows. What was checked before is not checked again.
+    pub unchanged: LogIndex,
 }
 
 /// What was seen of a node before, in its present run.
@@ -141,6 +125,8 @@ pub struct Invariants {
     known: BTreeMap<LogId, (LogId, Payload)>,
     /// In order: each committed entry, and the term in which that was first known.
     committed: Vec<(LogId, Term)>,
+    /// Those of them that were first known when a later term had a leader already.
+    late: Vec<(LogId, Term)>,
     seen: BTreeMap<NodeId, Seen>,
     /// How much was committed when each read began.
     reads: BTreeMap<(NodeId, ReadId), usize>,
@@ -152,6 +138,17 @@ impl Invariants {
     /// In order: each committed entry, and the term in which that was first known.
     pub fn committed(&self) -> &[(LogId, Term)] {
         &self.committed
+    }
+
+    /// What an entry that was written anywhere says.
+    pub fn known(&self, id: LogId) -> Option<&Payload> {
+        self.known.get(&id).map(|(_, payload)| payload)
+    }
+
+    /// A node that has left the cluster comes back under its old id and knows nothing any more.
+    pub fn forget(&mut self, id: NodeId) {
+        self.votes.retain(|(voter, _), _| *voter != id);
+        self.seen.remove(&id);
     }
 
     /// A node starts, or starts again, on a disk that holds this.
@@ -306,12 +303,18 @@ impl Invariants {
         }
         let leader = *self.leaders.entry(term).or_insert(id);
         hold(leader == id, ELECTION_SAFETY, || format!("term {term} has two leaders: n{leader} and n{id}"))?;
-        let peers = raft.status(crate::types::Time(u64::MAX)).peers;
         // One that has left and comes back may have lost its disk, and begins anew.
-        let members = peers.iter().filter(|(peer, _)| raft.membership().contains(**peer));
-        let matches: BTreeMap<NodeId, LogIndex> =
-            members.map(|(peer, status)| (*peer, status.match_index)).collect();
-        if let Some((_, last, known)) = before.filter(|(led, ..)| *led == term) {
+        let members = raft.match_indexes().filter(|(peer, _)| raft.membership().contains(*peer));
+        let matches: BTreeMap<NodeId, LogIndex> = members.collect();
+        let before = before.filter(|(led, ..)| *led == term);
+        // A leader's log only grows, so once is enough for all but those of which nobody knew then.
+        let to_be_there = if before.is_some() { &self.late } else { &self.committed };
+        for (entry, since) in to_be_there.iter().filter(|(_, since)| *since < term) {
+            hold(sight.log.covers(*entry), LEADER_COMPLETENESS, || {
+                format!("n{id} leads term {term} without {entry}, committed in term {since}")
+            })?;
+        }
+        if let Some((_, last, known)) = before {
             let kept = sight.log.covers(last);
             hold(kept, LEADER_APPEND_ONLY, || format!("n{id} leads term {term} and has lost {last}"))?;
             for (peer, index) in known {
@@ -322,11 +325,6 @@ impl Invariants {
             }
         }
         seen.leading = Some((term, raft.last_log_id(), matches));
-        for (entry, since) in self.committed.iter().filter(|(_, since)| *since < term) {
-            hold(sight.log.covers(*entry), LEADER_COMPLETENESS, || {
-                format!("n{id} leads term {term} without {entry}, committed in term {since}")
-            })?;
-        }
         Ok(())
     }
 
@@ -342,13 +340,15 @@ impl Invariants {
         hold(commit_index >= seen.commit_index, COMMIT_NEVER_GOES_BACK, || {
             format!("n{id} goes from {} to {commit_index}", seen.commit_index)
         })?;
+        let checked = sight.unchanged.min(seen.commit_index);
         seen.commit_index = commit_index;
         // What a snapshot covers was committed before it was taken.
-        let purged = sight.log.purged;
+        let purged = sight.log.purged();
         hold(purged == LogId::ZERO || self.is_committed(purged), STATE_MACHINE_SAFETY, || {
             format!("n{id} has no log through {purged}, which was not committed")
         })?;
-        for index in (purged.index.0 + 1..=commit_index.0).map(LogIndex) {
+        let first = checked.max(purged.index).next();
+        for index in (first.0..=commit_index.0).map(LogIndex) {
             let Some(entry) = sight.log.id_at(index) else {
                 return hold(false, COMMIT_NEVER_GOES_BACK, || {
                     format!("n{id} commits {index}, past the end of its log")
@@ -365,6 +365,9 @@ impl Invariants {
                         || format!("n{id} commits {entry}, which is on no quorum's disks"),
                     )?;
                     self.committed.push((entry, raft.term()));
+                    if self.leaders.keys().next_back().is_some_and(|newest| *newest > raft.term()) {
+                        self.late.push((entry, raft.term()));
+                    }
                 }
             }
         }
@@ -373,8 +376,7 @@ impl Invariants {
 
     fn check_applied(&mut self, sight: Sight<'_>) -> Result<(), Violation> {
         let id = sight.raft.id();
-        let Held { purged: restored, entries } = sight.applied;
-        let applied = LogIndex(restored.index.0 + entries.len() as u64);
+        let (restored, applied) = (sight.applied.purged(), sight.applied.last().index);
         let committed = LogIndex(self.committed.len() as u64);
         let bound = committed.min(sight.disk.last().index).min(sight.raft.commit_index());
         hold(applied <= bound, APPLIED_WITHIN_COMMITTED, || {

@@ -47,6 +47,8 @@ struct State {
     attached: BTreeMap<NodeId, (u64, Arc<dyn Inbox>)>,
     lives: u64,
     cuts: BTreeSet<(NodeId, NodeId)>,
+    /// How much longer than others a batch takes from one to another.
+    slow: BTreeMap<(NodeId, NodeId), Duration>,
     faults: Faults,
     /// Who waits for a node to come or go: the node, and the sender.
     watchers: BTreeMap<(NodeId, NodeId), Waker>,
@@ -83,6 +85,7 @@ impl Network {
             attached: BTreeMap::new(),
             lives: 0,
             cuts: BTreeSet::new(),
+            slow: BTreeMap::new(),
             faults: NO_FAULTS,
             watchers: BTreeMap::new(),
         };
@@ -131,10 +134,26 @@ impl Network {
         self.lock().cuts.insert((from, to));
     }
 
+    /// Ends a cut: what `from` says reaches `to` again.
+    pub fn mend(&self, from: NodeId, to: NodeId) {
+        self.lock().cuts.remove(&(from, to));
+    }
+
+    /// What `from` says takes so much longer to `to`. Default zero.
+    pub fn slow(&self, from: NodeId, to: NodeId, by: Duration) {
+        let slow = &mut self.lock().slow;
+        if by.is_zero() {
+            slow.remove(&(from, to));
+        } else {
+            slow.insert((from, to), by);
+        }
+    }
+
     /// Ends all cuts, and all other faults. What is still delayed stays so.
     pub fn heal(&self) {
         let mut state = self.lock();
         state.cuts.clear();
+        state.slow.clear();
         state.faults = NO_FAULTS;
     }
 
@@ -310,7 +329,8 @@ impl PeerLink for NetworkLink {
         let (found, delay, stragglers) = {
             let mut state = self.network.lock();
             let delay = state.faults.delay.clone();
-            (state.inbox(self.route), state.between(&delay), state.disturb(&mut batch))
+            let slow = state.slow.get(&(self.route.from, self.route.to)).copied().unwrap_or_default();
+            (state.inbox(self.route), state.between(&delay) + slow, state.disturb(&mut batch))
         };
         let inbox = match found {
             Ok(inbox) => inbox,

@@ -255,7 +255,8 @@ impl Cluster {
         let node = &self.nodes[&id];
         let Some(raft) = &node.raft else { return };
         let (log, disk) = (whole(&node.log.entries), whole(&node.disk.entries));
-        let sight = Sight { raft, log, disk, applied: whole(&node.applied) };
+        let applied = whole(&node.applied);
+        let sight = Sight { raft, log: &log, disk: &disk, applied: &applied, unchanged: LogIndex(0) };
         let on_disk = |node: NodeId, entry: LogId| {
             self.nodes.get(&node).is_some_and(|node| node.disk.id_at(entry.index) == Some(entry))
         };

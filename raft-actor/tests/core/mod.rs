@@ -14,6 +14,6 @@ mod one;
 mod properties;
 mod reading;
 mod replicating;
-mod schedule;
+pub(crate) mod schedule;
 mod snapshots;
 mod standing;

@@ -19,7 +19,7 @@ const SEEDS: u64 = 320;
 const STEPS: usize = 700;
 
 #[derive(Debug, Default)]
-struct Counts {
+pub(crate) struct Counts {
     elections: u64,
     commits: usize,
     crashes: usize,
@@ -32,6 +32,23 @@ struct Counts {
     changes_begun: usize,
     joint: usize,
     leaders_removed: usize,
+}
+
+impl Counts {
+    fn add(&mut self, others: &Counts) {
+        self.elections += others.elections;
+        self.commits += others.commits;
+        self.crashes += others.crashes;
+        self.partitions += others.partitions;
+        self.doubled += others.doubled;
+        self.lost += others.lost;
+        self.reads += others.reads;
+        self.transfers += others.transfers;
+        self.changes += others.changes;
+        self.changes_begun += others.changes_begun;
+        self.joint += others.joint;
+        self.leaders_removed += others.leaders_removed;
+    }
 }
 
 fn config(random: &mut Rng) -> Config {
@@ -234,40 +251,42 @@ fn standing_voters(size: u64, random: &mut Rng) -> Membership {
     members.clone().with_witness(witness).unwrap_or(members)
 }
 
+/// Runs one schedule, with as many nodes that may join, and changes of members where there are any.
+pub(crate) fn run_one(seed: u64, steps: usize, joining: u64) -> Counts {
+    run_one_of(seed, steps, joining, false)
+}
+
+/// The same; where they are `standing`, members have priorities, and some are witnesses.
+fn run_one_of(seed: u64, steps: usize, joining: u64, standing: bool) -> Counts {
+    let mut random = Rng::with_seed(seed);
+    let size = [1, 2, 3, 3, 3, 4, 5, 5][random.usize(0..8)];
+    let config = config(&mut random);
+    let members = if standing { standing_voters(size, &mut random) } else { voters(size) };
+    let mut cluster = Cluster::with(members, config, seed);
+    cluster.tail_max = random.usize(0..6);
+    (1..=joining).for_each(|number| cluster.join(size + number));
+    let size = size + joining;
+    let changes = joining > 0;
+    let (sequence, counts) = Default::default();
+    let mut run = Run { cluster, random, size, changes, standing, sequence, counts };
+    for _ in 0..steps {
+        run.step();
+    }
+    run.recover();
+    let terms = run.cluster.nodes.values().filter_map(|node| node.raft.as_ref()).map(|raft| raft.term());
+    run.counts.elections = terms.max().unwrap_or(Term(0)).0;
+    run.counts.commits = run.cluster.committed.len();
+    run.counts.reads = run.cluster.reads_served;
+    let leaders = run.cluster.nodes.values().filter_map(|node| node.raft.as_ref());
+    assert_eq!(leaders.filter(|raft| raft.role() == Role::Leader).count(), 1, "seed {seed}");
+    run.counts
+}
+
 /// Runs so many schedules, with nodes that may join and changes of members where `joining` is more than none.
 fn run(seeds: u64, steps: usize, joining: u64, standing: bool) -> Counts {
     let mut total = Counts::default();
     for seed in 0..seeds {
-        let mut random = Rng::with_seed(seed);
-        let size = [1, 2, 3, 3, 3, 4, 5, 5][random.usize(0..8)];
-        let config = config(&mut random);
-        let members = if standing { standing_voters(size, &mut random) } else { voters(size) };
-        let mut cluster = Cluster::with(members, config, seed);
-        cluster.tail_max = random.usize(0..6);
-        (1..=joining).for_each(|number| cluster.join(size + number));
-        let size = size + joining;
-        let changes = joining > 0;
-        let (sequence, counts) = Default::default();
-        let mut run = Run { cluster, random, size, changes, standing, sequence, counts };
-        for _ in 0..steps {
-            run.step();
-        }
-        run.recover();
-        let terms = run.cluster.nodes.values().filter_map(|node| node.raft.as_ref()).map(|raft| raft.term());
-        total.elections += terms.max().unwrap_or(Term(0)).0;
-        total.commits += run.cluster.committed.len();
-        total.crashes += run.counts.crashes;
-        total.partitions += run.counts.partitions;
-        total.doubled += run.counts.doubled;
-        total.lost += run.counts.lost;
-        total.transfers += run.counts.transfers;
-        total.reads += run.cluster.reads_served;
-        total.changes += run.counts.changes;
-        total.changes_begun += run.counts.changes_begun;
-        total.joint += run.counts.joint;
-        total.leaders_removed += run.counts.leaders_removed;
-        let leaders = run.cluster.nodes.values().filter_map(|node| node.raft.as_ref());
-        assert_eq!(leaders.filter(|raft| raft.role() == Role::Leader).count(), 1, "seed {seed}");
+        total.add(&run_one_of(seed, steps, joining, standing));
     }
     println!("{seeds} seeds of {steps} steps: {total:?}");
     total

@@ -14,7 +14,8 @@ const SEAM: &str = "a seam sees the words, and neither the core nor another seam
 
 const DIRECTIONS: &[Direction] = &[
     Direction { module: "types", sees: &["membership"], because: WORDS },
-    Direction { module: "membership", sees: &["types"], because: WORDS },
+    Direction { module: "membership", sees: &["types", "mutants"], because: WORDS },
+    Direction { module: "mutants", sees: &[], because: "a bug is put back where it belongs, by name" },
     Direction { module: "message", sees: &["types", "membership", "error"], because: WORDS },
     Direction { module: "config", sees: &[], because: "settings are plain data" },
     Direction { module: "status", sees: &["types", "membership"], because: "a status is plain data" },
@@ -25,7 +26,7 @@ const DIRECTIONS: &[Direction] = &[
     },
     Direction {
         module: "core",
-        sees: &["types", "membership", "message", "config", "status"],
+        sees: &["types", "membership", "message", "config", "status", "mutants"],
         because: "the core decides: it sees words and std collections, nothing else",
     },
     Direction { module: "observer", sees: &["types", "core"], because: "an observer is shown the core" },
@@ -73,6 +74,7 @@ const DIRECTIONS: &[Direction] = &[
 
 const BELOW_ACTORS: &[&str] = &[
     "lifecycle",
+    "mutants",
     "events",
     "types",
     "membership",
@@ -89,6 +91,7 @@ const BELOW_ACTORS: &[&str] = &[
 ];
 
 const BELOW_CLIENT: &[&str] = &[
+    "mutants",
     "types",
     "membership",
     "message",
@@ -104,6 +107,7 @@ const BELOW_CLIENT: &[&str] = &[
 ];
 
 const BELOW_TESTKIT: &[&str] = &[
+    "mutants",
     "types",
     "membership",
     "message",

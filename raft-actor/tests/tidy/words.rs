@@ -163,7 +163,7 @@ const ABBREVIATIONS: &[(&str, &str)] = &[
 pub(super) fn abbreviations(file: &SourceFile) -> Vec<Broken> {
     let mut broken = Vec::new();
     for (at, token) in file.tokens.iter().enumerate().filter(|(_, token)| token.is_word()) {
-        if token.text == "cfg" && is_the_attribute(&file.tokens, at) {
+        if matches!(token.text.as_str(), "cfg" | "cfg_attr") && is_the_attribute(&file.tokens, at) {
             continue;
         }
         for (short, whole) in

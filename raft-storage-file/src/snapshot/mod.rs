@@ -16,6 +16,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use raft_actor::{
+    mutants::inherited,
     storage::{SnapshotStorage, StorageError},
     types::{LogIndex, SnapshotMeta, SnapshotView},
 };
@@ -108,7 +109,7 @@ impl FileSnapshots {
             // A caller that has gone away needs no answer; what it asked for is done all the same.
             let _ = reply.send(work(&folder));
         };
-        let thread = std::thread::Builder::new().name("raft-snapshot".to_owned()).spawn(run);
+        let thread = std::thread::Builder::new().name("raft-snapshot".to_owned()).spawn(inherited(run));
         drop(thread.map_err(io_error("start a thread for", &self.0.path))?);
         let panicked =
             || StorageError::Poisoned { first: "a thread that works on snapshots died".to_owned() };

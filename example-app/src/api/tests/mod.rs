@@ -89,6 +89,7 @@ impl Service for Single {
             "membership": {
                 "voters": [1, 2], "outgoing": [], "learners": [3], "witnesses": [3], "priorities": { "3": 7 },
                 "addresses": { "1": "127.0.0.1:2379", "2": "127.0.0.1:2389", "3": "127.0.0.1:2399" },
+                "incarnations": {}, "genesis": 0, "changed": false,
             },
             "membership_log_id": log_id, "transfer": null, "election_in": null, "failure": null,
             "peers": {

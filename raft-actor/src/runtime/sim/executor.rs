@@ -38,6 +38,7 @@ impl Executor {
             tasks: BTreeMap::new(),
             ready: Vec::new(),
             timers: BTreeMap::new(),
+            clocks: BTreeMap::new(),
             paused: BTreeSet::new(),
             held: Vec::new(),
             nodes: 0,
@@ -63,7 +64,10 @@ pub(super) struct State {
     pub(super) tasks: BTreeMap<u64, Task>,
     /// Numbers of tasks to poll, each at most once. Some may be gone.
     pub(super) ready: Vec<u64>,
-    pub(super) timers: BTreeMap<(Time, u64), Waker>,
+    /// By the simulator's own time. With each its machine, whose clock it goes by.
+    pub(super) timers: BTreeMap<(Time, u64), (Waker, u64)>,
+    /// Of the machines whose clocks are not true.
+    clocks: BTreeMap<u64, Clock>,
     pub(super) paused: BTreeSet<u64>,
     /// Tasks of paused nodes that were ready.
     pub(super) held: Vec<u64>,
@@ -81,9 +85,27 @@ impl State {
             if first.key().0 > self.now {
                 break;
             }
-            due.push(first.remove());
+            due.push(first.remove().0);
         }
         due
+    }
+
+    /// What a machine's clock shows.
+    pub(super) fn local_time(&self, node: u64) -> Time {
+        self.clocks.get(&node).map_or(self.now, |clock| clock.shows(self.now))
+    }
+
+    /// When a machine's clock shows `local`.
+    fn when(&self, node: u64, local: Time) -> Time {
+        self.clocks.get(&node).map_or(local, |clock| clock.when(local))
+    }
+
+    /// From now on a machine's clock, moved on by `jump`, goes at this rate. Returns whoever waits for it.
+    pub(super) fn set_clock(&mut self, node: u64, rate_percent: u64, jump: Duration) -> Vec<Waker> {
+        let clock = Clock { set_at: self.now, showed: self.local_time(node).after(jump), rate_percent };
+        self.clocks.insert(node, clock);
+        let waiting = self.timers.values().filter(|(_, whose)| *whose == node);
+        waiting.map(|(waker, _)| waker.clone()).collect()
     }
 
     /// Takes a random one of the ready tasks; `None` where it is gone, or has to wait for its node.
@@ -108,6 +130,27 @@ impl State {
 
     pub(super) fn mix(&mut self, value: u64) {
         self.trace = (self.trace.rotate_left(5) ^ value).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+}
+
+/// A clock that is not true.
+struct Clock {
+    set_at: Time,
+    showed: Time,
+    rate_percent: u64,
+}
+
+impl Clock {
+    fn shows(&self, now: Time) -> Time {
+        let passed = u128::from(now.0 - self.set_at.0) * u128::from(self.rate_percent) / 100;
+        Time(self.showed.0.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX)))
+    }
+
+    /// Rounded up, so that the time has come by then.
+    fn when(&self, local: Time) -> Time {
+        let wait = u128::from(local.0.saturating_sub(self.showed.0)) * 100;
+        let wait = wait.div_ceil(u128::from(self.rate_percent.max(1)));
+        Time(self.set_at.0.saturating_add(u64::try_from(wait).unwrap_or(u64::MAX)))
     }
 }
 
@@ -158,14 +201,15 @@ impl Wake for Alarm {
 
 pub(super) struct SimTimer {
     executor: Arc<Executor>,
+    node: u64,
     at: Option<Time>,
     /// Its place among the executor's timers.
     set: Option<(Time, u64)>,
 }
 
 impl SimTimer {
-    pub(super) fn new(executor: &Arc<Executor>) -> SimTimer {
-        SimTimer { executor: executor.clone(), at: None, set: None }
+    pub(super) fn new(executor: &Arc<Executor>, node: u64) -> SimTimer {
+        SimTimer { executor: executor.clone(), node, at: None, set: None }
     }
 
     fn unset(&mut self) {
@@ -186,18 +230,21 @@ impl Timer for SimTimer {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(at) = self.at else { return Poll::Pending };
         let mut state = self.executor.lock();
-        if state.now >= at {
+        if state.local_time(self.node) >= at {
             return Poll::Ready(());
         }
         let waker = context.waker().clone();
+        let due = state.when(self.node, at);
+        // Where the clock was set meanwhile, the time has another place among the others.
+        let moved = self.set.take_if(|(set, _)| *set != due).and_then(|set| state.timers.remove(&set));
         let set = self.set.unwrap_or_else(|| {
             state.number += 1;
-            (at, state.number)
+            (due, state.number)
         });
         self.set = Some(set);
-        let before = state.timers.insert(set, waker);
+        let before = state.timers.insert(set, (waker, self.node));
         drop(state);
-        drop(before);
+        drop((moved, before));
         Poll::Pending
     }
 }

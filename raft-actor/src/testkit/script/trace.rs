@@ -85,11 +85,8 @@ pub(super) fn show_status(id: NodeId, node: &CoreNode, base: &Membership, now: T
     };
     let status = raft.status(now);
     let leader = status.leader.map_or("none".to_owned(), |leader| format!("n{leader}"));
-    let members = if status.membership == *base {
-        String::new()
-    } else {
-        format!(" members={}", show_members(&status.membership))
-    };
+    let shown = show_members(&status.membership);
+    let members = if shown == show_members(base) { String::new() } else { format!(" members={shown}") };
     let compacted = show_compacted(status.first_index, status.snapshot.as_ref());
     let mut lines = vec![format!(
         "n{id} {}@{} vote={} leader={leader} last={} flushed={} commit={} applied={}{compacted}{members}",

@@ -1,0 +1,153 @@
+//! Simulates whole clusters of this service under every fault at once, in virtual time, on every core: its
+//! own store with sessions around it, on `raft-storage-file` on a simulated disk.
+//!
+//! `cargo run --release -p example-app --example simulate -- --seeds 2000`
+//!
+//! It prints what was done, and ends with 1 where anything was broken, with the line that replays it.
+
+mod crew;
+mod workload;
+
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use raft_actor::testkit::simulation::{Failure, Faults, Simulation, coverage};
+use raft_storage_file::simulation::SimulatedStorage;
+
+use crew::{Crew, Found};
+use workload::Shop;
+
+/// What is asked for.
+#[derive(Clone, Debug, Parser)]
+pub(crate) struct Settings {
+    /// How many seeds are run.
+    #[arg(long, default_value_t = 200)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// No seed is begun after so many seconds of real time.
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// How many seeds run at a time; one for each core where it is not given.
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// How many minutes of virtual time faults come in each run.
+    #[arg(long, default_value_t = 15)]
+    minutes: u64,
+    /// One fault in so many milliseconds, on average.
+    #[arg(long, default_value_t = 5000)]
+    fault_every: u64,
+    /// How long a client waits between two calls, in milliseconds, on average.
+    #[arg(long, default_value_t = 1000)]
+    pause: u64,
+    /// Every so many seeds, one is run twice and has to do the same; 0 for none.
+    #[arg(long, default_value_t = 20)]
+    twice: u64,
+    /// Runs this one seed again, and says what happened.
+    #[arg(long)]
+    replay: Option<u64>,
+    /// With `--replay`: only the faults of these numbers, as `3,17,22`.
+    #[arg(long, value_delimiter = ',')]
+    faults: Option<Vec<usize>>,
+    /// How many runs may be spent to make a failing one shorter.
+    #[arg(long, default_value_t = 60)]
+    shrink: usize,
+}
+
+impl Settings {
+    fn simulation(&self) -> Simulation<Shop> {
+        Simulation::new(Shop)
+            .disks(|seed| Arc::new(SimulatedStorage::new(seed)))
+            .duration(Duration::from_secs(60 * self.minutes))
+            .faults(Faults::default().every(Duration::from_millis(self.fault_every)))
+            .pause(Duration::from_millis(self.pause))
+    }
+
+    fn tell(&self, failure: &Failure) {
+        println!("\nFAILED: {failure}");
+        let numbers: Vec<String> = failure.faults.iter().map(|planned| planned.number.to_string()).collect();
+        let (minutes, every, pause) = (self.minutes, self.fault_every, self.pause);
+        print!("replay: --minutes {minutes} --fault-every {every} --pause {pause} --replay {}", failure.seed);
+        println!(" --faults={}", numbers.join(","));
+    }
+}
+
+fn main() -> ExitCode {
+    let settings = Settings::parse();
+    // A panic of a node is caught and told as a failure; its own words would only tear the table.
+    std::panic::set_hook(Box::new(|_| {}));
+    if let Some(seed) = settings.replay {
+        return replay(&settings, seed);
+    }
+    let began = Instant::now();
+    let crew = Crew::new(&settings);
+    let failures = crew.work(|found| {
+        let hours = found.coverage.simulated().as_secs_f64() / 3600.0;
+        eprint!("\r{} of {} seeds, {hours:.1} simulated hours", found.seeds, settings.seeds);
+    });
+    eprintln!();
+    report(&crew.found(), began.elapsed());
+    for failure in failures.iter().take(3) {
+        settings.tell(failure);
+    }
+    if let Some(first) = failures.into_iter().next() {
+        let shortest = settings.simulation().shrink(first, settings.shrink);
+        print!("\nmade short:");
+        settings.tell(&shortest);
+        return ExitCode::FAILURE;
+    }
+    let found = crew.found();
+    let idle = found.coverage.below(&floors(found.seeds, settings.minutes));
+    for line in &idle {
+        println!("too little was done: {line}");
+    }
+    if idle.is_empty() && found.differing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn replay(settings: &Settings, seed: u64) -> ExitCode {
+    let simulation = settings.simulation();
+    let outcome = match &settings.faults {
+        Some(faults) => simulation.replay(seed, faults),
+        None => simulation.run(seed),
+    };
+    match outcome {
+        Ok(report) => {
+            println!("seed {seed} breaks nothing; its hash is {:016x}\n{}", report.hash, report.coverage);
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            settings.tell(&failure);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Less than this is no test. For short runs nothing is demanded: one of them may do nothing at all.
+fn floors(seeds: u64, minutes: u64) -> Vec<(&'static str, u64)> {
+    let much = seeds * minutes / 10;
+    vec![
+        (coverage::ACKNOWLEDGED, much * 20),
+        (coverage::READS, much * 10),
+        (coverage::ELECTIONS, much),
+        (coverage::SNAPSHOTS, much),
+        (coverage::INSTALLED, much / 10),
+        (coverage::MEMBERSHIP_CHANGES, much / 4),
+    ]
+}
+
+fn report(found: &Found, real: Duration) {
+    println!("{}", found.coverage);
+    println!("{:<32} {:>12.1}", "real seconds", real.as_secs_f64());
+    let times = found.coverage.simulated().as_secs_f64() / real.as_secs_f64().max(0.001);
+    println!("{:<32} {times:>12.0}", "times faster than real time");
+    println!("{:<32} {:>12}", "run twice", found.twice);
+    println!("{:<32} {:>12}", "of them with the same hash", found.twice - found.differing.len() as u64);
+    for seed in &found.differing {
+        println!("FAILED: seed {seed} is not the same when it is run again");
+    }
+}

@@ -1,0 +1,74 @@
+//! The user's state machine as the simulation runs it: with sessions around it, and reporting what it
+//! answers.
+
+use std::{io, sync::Arc};
+
+use async_trait::async_trait;
+
+use super::{watch::Watch, workload::Workload};
+use crate::{
+    client::session::{SessionCommand, SessionOutput, Sessions},
+    state_machine::{StateMachine, StateMachineError},
+    types::{LogId, LogIndex, NodeId, SnapshotView},
+};
+
+/// A workload's state machine on a node.
+pub(super) struct Witness<W: Workload> {
+    sessions: Sessions<W::Machine>,
+    node: NodeId,
+    watch: Arc<Watch>,
+    /// The last command that it has seen.
+    applied: LogIndex,
+}
+
+impl<W: Workload> Witness<W> {
+    pub(super) fn new(machine: W::Machine, node: NodeId, watch: Arc<Watch>) -> Witness<W> {
+        Witness { sessions: Sessions::new(machine), node, watch, applied: LogIndex(0) }
+    }
+
+    /// The last command that it has seen, and the machine within.
+    pub(super) fn state(&self) -> (LogIndex, &W::Machine) {
+        (self.applied, self.sessions.machine())
+    }
+}
+
+/// A number for what was said: of equal outputs, equal ones.
+pub(super) fn digest(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[async_trait]
+impl<W: Workload> StateMachine for Witness<W> {
+    type Command = SessionCommand<<W::Machine as StateMachine>::Command>;
+    type Output = SessionOutput<<W::Machine as StateMachine>::Output>;
+
+    fn apply(&mut self, id: LogId, command: Self::Command) -> Self::Output {
+        let output = self.sessions.apply(id, command);
+        self.applied = id.index;
+        let encoded = postcard::to_allocvec(&output).unwrap_or_default();
+        self.watch.applied(self.node, id, digest(&encoded));
+        output
+    }
+
+    async fn flush(&mut self, applied: LogId) -> Result<(), StateMachineError> {
+        self.sessions.flush(applied).await
+    }
+
+    fn snapshot(&self) -> Option<SnapshotView> {
+        let (view, applied) = (self.sessions.snapshot()?, self.applied);
+        Some(Box::new(move |writer| {
+            writer.write_all(&applied.0.to_le_bytes())?;
+            view(writer)
+        }))
+    }
+
+    fn restore(&mut self, reader: &mut dyn io::Read) -> Result<(), StateMachineError> {
+        let mut applied = [0; 8];
+        reader.read_exact(&mut applied).map_err(|error| StateMachineError { source: error.into() })?;
+        self.sessions.restore(reader)?;
+        self.applied = LogIndex(u64::from_le_bytes(applied));
+        Ok(())
+    }
+}
