@@ -6,11 +6,13 @@ mod consistency;
 mod disasters;
 mod events;
 mod exactly_once;
+mod fuzz;
 mod harness;
 mod leader_loss;
 mod lifecycle;
 mod membership;
 mod snapshots;
+mod torture;
 mod witness;
 
 /// The program under test.

@@ -9,6 +9,7 @@ mod exactly_once;
 mod exhaustive;
 mod face;
 mod failures;
+mod fuzz;
 mod identity;
 mod linearizability;
 mod machines;

@@ -1,5 +1,6 @@
 //! raft-net-http's tests, one binary.
 
+mod fuzz;
 mod links;
 mod server;
 mod suite;

@@ -83,7 +83,7 @@ impl Meta {
         let copy = |offset: u64| {
             let mut bytes = [0; COPY_BYTES];
             // A copy that cannot be read is as good as one that is damaged: the other may be whole.
-            file.read_at(offset, &mut bytes).map_or(Ok(None), |()| decode(&bytes))
+            file.read_at(offset, &mut bytes).map_or(Ok(None), |()| decode(&bytes, path))
         };
         match (copy(0)?, copy(COPY_BYTES as u64)?) {
             (None, None) => Err(corrupt(path, 0, format!("neither copy of META can be read; {ADVICE}"))),
@@ -141,7 +141,7 @@ impl Meta {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<Option<Meta>, StorageError> {
+fn decode(bytes: &[u8], path: &Path) -> Result<Option<Meta>, StorageError> {
     if u32_at(bytes, 0) != MAGIC
         || u32_at(bytes, 4) != crc32c::crc32c(&bytes[8..RECORD_BYTES])
         || !is_zero(&bytes[RECORD_BYTES..])
@@ -151,8 +151,9 @@ fn decode(bytes: &[u8]) -> Result<Option<Meta>, StorageError> {
     let major = u16::from_le_bytes([bytes[8], bytes[9]]);
     if major != FORMAT_MAJOR {
         return Err(StorageError::Refused(format!(
-            "the folder is of format {major} and this program reads format {FORMAT_MAJOR}; use the program \
-             that wrote it"
+            "{} is of format {major} and this program reads format {FORMAT_MAJOR}; use the program that \
+             wrote the folder",
+            path.display()
         )));
     }
     let mut incarnation = [0; 16];

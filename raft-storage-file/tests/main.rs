@@ -4,6 +4,7 @@ mod crash;
 mod damage;
 mod faults;
 mod format;
+mod fuzz;
 mod identity;
 mod mutants;
 mod recycle;

@@ -56,6 +56,26 @@ impl History {
         after.checked_sub(1).and_then(|position| self.older.get(position))
     }
 
+    /// Bytes of the present value, if there is one, and of all values.
+    fn bytes(&self) -> (Option<u64>, u64) {
+        let bytes = |version: &Version| version.live.as_ref().map(|live| live.value.len() as u64);
+        let newest = bytes(&self.newest);
+        (newest, newest.unwrap_or(0) + self.older.iter().filter_map(bytes).sum::<u64>())
+    }
+
+    /// Whether its versions follow each other, none behind `revision`.
+    fn is_sound(&self, revision: i64) -> bool {
+        let mut last = 0;
+        self.older.iter().chain([&self.newest]).all(|version| {
+            let is_possible = |live: &Live| {
+                (1..=version.revision).contains(&live.create_revision)
+                    && (1..=version.revision).contains(&live.version)
+            };
+            let follows = version.revision > std::mem::replace(&mut last, version.revision);
+            follows && version.revision <= revision && version.live.as_ref().is_none_or(is_possible)
+        })
+    }
+
     fn push(&mut self, version: Version) {
         self.older.push(std::mem::replace(&mut self.newest, version));
     }
@@ -160,8 +180,13 @@ impl Keys {
         (self.histories.len(), all)
     }
 
-    /// Adds a key with its history, as [`Keys::histories`] gave it out. The sizes are set apart.
-    pub(super) fn add(&mut self, key: Bytes, history: History) {
-        self.histories.insert(key, Arc::new(history));
+    /// Adds a key with its history, as [`Keys::histories`] gave it out. Whether a store at `revision` can
+    /// have that: later commands rely on it.
+    pub(super) fn add(&mut self, key: Bytes, history: History, revision: i64) -> bool {
+        let (live_bytes, size_bytes) = history.bytes();
+        let key_bytes = key.len() as u64;
+        self.size_bytes += key_bytes + size_bytes;
+        self.live_bytes += live_bytes.map_or(0, |bytes| key_bytes + bytes);
+        history.is_sound(revision) && self.histories.insert(key, Arc::new(history)).is_none()
     }
 }

@@ -45,15 +45,23 @@ impl Kv {
         let mut reader = io::BufReader::with_capacity(64 << 10, reader);
         let mut buffer = Vec::new();
         let numbers: Numbers = take(&mut reader, &mut buffer)?;
+        let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the snapshot {what}"));
+        if !(1..i64::MAX).contains(&numbers.revision) {
+            return Err(wrong("is of a revision that no store reaches"));
+        }
         let mut keys = Keys::default();
         for _ in 0..numbers.keys {
             let (key, history): (Bytes, History) = take(&mut reader, &mut buffer)?;
-            keys.add(key, history);
+            if !keys.add(key, history, numbers.revision) {
+                return Err(wrong("has a key whose history cannot be"));
+            }
         }
         if reader.read(&mut [0])? > 0 {
-            return Err(io::Error::other("the snapshot goes on after its last key"));
+            return Err(wrong("goes on after its last key"));
         }
-        (keys.size_bytes, keys.live_bytes) = (numbers.size_bytes, numbers.live_bytes);
+        if (keys.size_bytes, keys.live_bytes) != (numbers.size_bytes, numbers.live_bytes) {
+            return Err(wrong("tells sizes that are not those of its keys"));
+        }
         Ok(Kv { keys, revision: numbers.revision, term: numbers.term })
     }
 }

@@ -2,8 +2,12 @@
 //!
 //! They travel in the log and between nodes, encoded by postcard, so every field is always written.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use super::check::OPERATIONS_MAX;
 
 /// Something that may change the store. It is carried out on every node, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,7 +137,23 @@ pub enum Operation {
     /// Delete.
     DeleteRange(DeleteRange),
     /// A transaction within the transaction. Its comparisons see the state before the outermost one began.
-    Txn(Txn),
+    Txn(#[serde(deserialize_with = "nested")] Txn),
+}
+
+/// Reads a transaction within a transaction. No deeper than [`Command::check`] could accept: bytes that nest
+/// without end would otherwise use up the stack before anybody can refuse them.
+fn nested<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Txn, D::Error> {
+    thread_local! {
+        static DEPTH: Cell<usize> = const { Cell::new(0) };
+    }
+    let depth = DEPTH.get();
+    if depth >= OPERATIONS_MAX {
+        return Err(de::Error::custom("transactions are nested too deeply"));
+    }
+    DEPTH.set(depth + 1);
+    let txn = Txn::deserialize(deserializer);
+    DEPTH.set(depth);
+    txn
 }
 
 /// One comparison of a transaction: `key's target` `comparison` `operand`.

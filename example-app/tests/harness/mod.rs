@@ -2,8 +2,11 @@
 
 pub(crate) mod audit;
 pub(crate) mod load;
+pub(crate) mod network;
+pub(crate) mod torture;
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -24,6 +27,10 @@ pub(crate) struct Cluster {
     program: PathBuf,
     folder: TempDir,
     ports: Vec<u16>,
+    /// A network in which each node has a place of its own; without, all are on the loopback.
+    network: Option<network::Network>,
+    /// What stands before a node's command at its next start.
+    pub(crate) under: BTreeMap<usize, Vec<String>>,
     processes: Vec<Option<Child>>,
     /// Flags that every node gets beside its own.
     pub(crate) flags: Vec<String>,
@@ -43,6 +50,8 @@ impl Cluster {
             program: program.as_ref().to_owned(),
             folder: tempfile::tempdir().expect("a temporary folder"),
             ports: free_ports(nodes),
+            network: None,
+            under: BTreeMap::new(),
             processes: (0..nodes).map(|_| None).collect(),
             flags: Vec::new(),
             witness: None,
@@ -80,7 +89,8 @@ impl Cluster {
 
     /// Where a node is reached, as host:port.
     pub(crate) fn address(&self, node: usize) -> String {
-        format!("127.0.0.1:{}", self.ports[node - 1])
+        let host = self.network.as_ref().map_or("127.0.0.1".to_owned(), |network| network.host(node));
+        format!("{host}:{}", self.ports[node - 1])
     }
 
     /// Two nodes that do not run get each other's address.
@@ -102,7 +112,16 @@ impl Cluster {
     pub(crate) fn command(&self, node: usize) -> Command {
         let first = 1..=self.first_members;
         let members: Vec<String> = first.map(|member| format!("{member}={}", self.address(member))).collect();
-        let mut command = Command::new(&self.program);
+        let inside = self.network.iter().flat_map(|network| network.inside(node));
+        let mut words = inside.chain(self.under.get(&node).cloned().unwrap_or_default());
+        let mut command = match words.next() {
+            Some(first) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(&self.program);
+                command
+            }
+            None => Command::new(&self.program),
+        };
         command
             .args(["serve", "--exit-with-parent", "--node-id", &node.to_string(), "--log", "info"])
             .args(["--address", &self.address(node)]);
@@ -143,6 +162,23 @@ impl Cluster {
         if let Some(mut process) = self.processes[node - 1].take() {
             process.kill().expect("it is ours to kill");
             process.wait().expect("and to wait for");
+        }
+    }
+
+    /// Waits until a node ends by itself: its exit code, or `None` where it was killed. `Err` where it goes
+    /// on.
+    pub(crate) fn wait_for_end(&mut self, node: usize, at_most: Duration) -> Result<Option<i32>, Duration> {
+        let until = Instant::now() + at_most;
+        let process = self.processes[node - 1].as_mut().expect("it was started");
+        loop {
+            if let Some(status) = process.try_wait().expect("it is ours") {
+                self.processes[node - 1] = None;
+                return Ok(status.code());
+            }
+            if Instant::now() > until {
+                return Err(at_most);
+            }
+            thread::sleep(Duration::from_millis(10));
         }
     }
 

@@ -236,7 +236,7 @@ impl SessionTable {
     ///
     /// # Errors
     ///
-    /// Where the bytes end early, or are no table.
+    /// Where the bytes end early, or are no table, or one whose numbers contradict each other.
     pub fn read_from(reader: &mut dyn io::Read) -> io::Result<SessionTable> {
         let mut length = [0; 8];
         reader.read_exact(&mut length)?;
@@ -246,10 +246,24 @@ impl SessionTable {
         if io::Read::take(reader, length).read_to_end(&mut encoded)? as u64 != length {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the table of sessions ends early"));
         }
-        postcard::from_bytes(&encoded).map_err(|error| {
-            let words = format!("the table of sessions cannot be decoded: {error}");
+        let wrong = |what: &str| {
+            let words = format!("the table of sessions cannot be decoded: {what}");
             io::Error::new(io::ErrorKind::InvalidData, words)
-        })
+        };
+        let table: SessionTable =
+            postcard::from_bytes(&encoded).map_err(|error| wrong(&error.to_string()))?;
+        if table.agrees_with_itself() { Ok(table) } else { Err(wrong("its numbers contradict each other")) }
+    }
+
+    /// Whether what is kept twice, for speed, is twice the same: every later step relies on it.
+    fn agrees_with_itself(&self) -> bool {
+        let is_sound = |(id, session): (&SessionId, &Session)| {
+            let answer_bytes: u64 = session.answers.values().map(|answer| answer.len() as u64).sum();
+            self.by_last_use.get(&session.last_use) == Some(id)
+                && answer_bytes == session.answer_bytes
+                && session.answers.keys().all(|sequence| *sequence >= session.lowest_awaited)
+        };
+        self.sessions.len() == self.by_last_use.len() && self.sessions.iter().all(is_sound)
     }
 
     fn open(&mut self, at: LogIndex, limits: Limits) -> SessionId {

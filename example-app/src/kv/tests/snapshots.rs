@@ -53,4 +53,12 @@ fn bytes_that_are_no_snapshot_are_refused_and_change_nothing() {
     assert!(Kv::default().restore(&mut longer.as_slice()).is_err());
     let huge = [&[0xff; 8], &bytes[8..]].concat();
     assert!(Kv::default().restore(&mut huge.as_slice()).is_err());
+    // The numbers before the keys: revision, term, bytes of all values, bytes of those that are live.
+    let header = [5, 0, 0, 0, 0, 0, 0, 0, 6, 1, 4, 4, 2];
+    assert_eq!(bytes[..13], header);
+    for (at, number) in [(8, 2), (8, 4), (10, 3), (11, 0), (12, 1)] {
+        let mut lying = bytes.clone();
+        lying[at] = number;
+        assert!(Kv::default().restore(&mut lying.as_slice()).is_err(), "number {at} is {number}");
+    }
 }

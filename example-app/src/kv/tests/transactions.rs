@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::{
-    super::{Command, Compare, Comparison, Kv, Operand, Operation, Query, Refusal, Reply, Txn, TxnReply},
+    super::{
+        Command, Compare, Comparison, Kv, OPERATIONS_MAX, Operand, Operation, Query, Refusal, Reply, Txn,
+        TxnReply,
+    },
     delete, do_range, put, range, store_of,
 };
 
@@ -166,4 +169,20 @@ fn a_transaction_that_only_reads_is_a_query() {
     assert!(matches!(&nested.replies[0], Reply::Range(range) if range.count == 1));
     let writes = Txn { failure: vec![Operation::Put(put("a", ""))], ..Txn::default() };
     assert!(!writes.only_reads());
+}
+
+#[test]
+fn a_command_that_is_nested_without_end_is_refused_and_not_followed_down() {
+    // Transactions without comparisons, each with one operation: the next transaction.
+    let nested = |levels: usize| {
+        let mut bytes = vec![2];
+        bytes.extend([0, 1, 3].repeat(levels));
+        bytes.extend([0, 0, 0]);
+        bytes.extend(vec![0; levels]);
+        bytes
+    };
+    let deepest = postcard::from_bytes::<Command>(&nested(OPERATIONS_MAX)).expect("as deep as may be");
+    assert_eq!(deepest.check(), Ok(()));
+    assert!(postcard::from_bytes::<Command>(&nested(OPERATIONS_MAX + 1)).is_err());
+    assert!(postcard::from_bytes::<Command>(&nested(400_000)).is_err());
 }
