@@ -3,6 +3,8 @@
 
 use std::{fs, path::PathBuf};
 
+use raft_actor::mutants::Mutant;
+
 pub(super) fn root() -> PathBuf {
     let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     package.parent().expect("a package lies one folder below the root").to_owned()
@@ -101,6 +103,8 @@ fn every_script_that_a_page_names_exists() {
         let text = read(page);
         // Their names are sentences: at least four words.
         let names = text.split('`').skip(1).step_by(2).filter(|name| name.matches('-').count() >= 3);
+        // Mutants are named in the same manner.
+        let names = names.filter(|name| name.parse::<Mutant>().is_err());
         for name in names.filter(|name| !name.contains([' ', '/'])) {
             let script = root().join(format!("raft-actor/tests/scripts/{name}.txt"));
             assert!(script.is_file(), "{page}: there is no script {name}");

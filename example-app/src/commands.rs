@@ -102,7 +102,18 @@ fn member_command() -> Command {
             with_endpoints(Command::new("add").about("Add a node; start it with `serve --join`"))
                 .arg(id())
                 .arg(address())
-                .arg(switch("learner", "Leave it without a vote, also when it has caught up")),
+                .arg(switch("learner", "Leave it without a vote, also when it has caught up"))
+                .arg(switch("witness", "It votes and holds no keys; start it with `serve --join --witness`")),
+        )
+        .subcommand(
+            with_endpoints(Command::new("priority").about("Say who stands for election first"))
+                .arg(id())
+                .arg(
+                    Arg::new("priority")
+                        .required(true)
+                        .value_parser(value_parser!(u8))
+                        .help("From 0, which never stands, to 255; 1 where nobody has said"),
+                ),
         )
         .subcommand(
             with_endpoints(Command::new("promote").about("Give a learner that has caught up a vote"))
@@ -335,7 +346,14 @@ fn ask(client: &Client, command: &str, flags: &ArgMatches) -> Result<String, Cli
             client::get(client, &get, as_json)
         }
         "list" => client::members(client, as_json),
-        "add" => client::add_member(client, id(), &text("address"), flags.get_flag("learner"), as_json),
+        "add" => {
+            let kind = ["learner", "witness"].map(|name| flags.get_flag(name));
+            client::add_member(client, id(), &text("address"), kind, as_json)
+        }
+        "priority" => {
+            let priority = flags.get_one::<u8>("priority").copied().unwrap_or_default();
+            client::set_priority(client, id(), priority, as_json)
+        }
         "promote" | "remove" => client::change_member(client, command, id(), None, as_json),
         "update" => client::change_member(client, command, id(), Some(&text("address")), as_json),
         "put" => client::put(client, &text("key"), &text("value"), as_json),

@@ -4,12 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use actix_web::{App, HttpServer, dev::Server, web};
-use raft_actor::{error::StartError, node::Node, runtime::actix::ActixRuntime};
+use raft_actor::{
+    error::StartError,
+    node::{Node, NodeBuilder},
+    runtime::actix::ActixRuntime,
+    state_machine::{StateMachine, Witness},
+};
 use raft_net_http::{Endpoint, HttpTransport};
 use raft_storage_file::{FileLog, FileSnapshots, Identity, Options};
 
 use crate::{
-    api::{self, Api, events::Connection},
+    api::{self, Api, events::Connection, service::Service},
     kv::{Kv, machine::Store},
     settings::Settings,
     trace,
@@ -17,10 +22,23 @@ use crate::{
 
 /// Starts the Raft node: its log in its folder, its peers over HTTP, its actors on a thread of their own.
 pub async fn start(settings: &Settings) -> Result<Node<Store>, StartError> {
+    compose(settings, Node::builder(settings.node_id, Store::new(Kv::default()))).await
+}
+
+/// Starts a witness: the same, without the store.
+pub async fn start_witness(settings: &Settings) -> Result<Node<Witness>, StartError> {
+    compose(settings, Node::witness(settings.node_id)).await
+}
+
+async fn compose<S: StateMachine>(
+    settings: &Settings,
+    builder: NodeBuilder<S>,
+) -> Result<Node<S>, StartError> {
     let (cluster_id, node_id) = (settings.cluster_id, settings.node_id);
     let identity = Identity { cluster_id, node_id };
     let options = Options::default().with_segment_bytes(settings.segment_bytes);
-    let builder = Node::builder(node_id, Store::new(Kv::default())).members(settings.members.clone());
+    let builder = builder.members(settings.members.clone());
+    let builder = builder.witnesses(settings.witnesses.clone()).priorities(settings.priorities.clone());
     let builder = if settings.join { builder.join() } else { builder };
     let builder = match &settings.trace {
         Some(file) => builder.observer(trace::to_file(file)?),
@@ -47,7 +65,7 @@ pub fn snapshots_folder(data: &Path) -> PathBuf {
 }
 
 /// The node's door for its peers. A node that has a leader knows whom to expect, and refuses strangers.
-pub fn endpoint(settings: &Settings, node: &Node<Store>) -> Endpoint {
+pub fn endpoint<S: StateMachine>(settings: &Settings, node: &Node<S>) -> Endpoint {
     let known = node.clone();
     Endpoint::new(settings.cluster_id, settings.node_id, node.inbox())
         .with_members(move |peer| known.expects(peer))
@@ -55,7 +73,14 @@ pub fn endpoint(settings: &Settings, node: &Node<Store>) -> Endpoint {
 
 /// The HTTP servers of a node: one for clients and peers, or one for each where peers have an address of
 /// their own.
-pub fn servers(settings: &Settings, node: &Node<Store>, endpoint: &Endpoint) -> std::io::Result<Vec<Server>> {
+pub fn servers<S: StateMachine>(
+    settings: &Settings,
+    node: &Node<S>,
+    endpoint: &Endpoint,
+) -> std::io::Result<Vec<Server>>
+where
+    Node<S>: Service,
+{
     let identity = api::service::Identity {
         cluster_id: settings.cluster_id,
         node_id: settings.node_id,

@@ -7,6 +7,7 @@ use raft_actor::{
     events::Events,
     membership::{ChangeError, MembershipChange},
     node::Node,
+    state_machine::{StateMachine, Witness},
     status::Status,
     types::{NodeId, SnapshotMeta},
 };
@@ -41,13 +42,61 @@ impl Service for Node<Store> {
     }
 
     fn promote_when_ready(&self, learner: NodeId) {
-        let node = self.clone();
-        actix_web::rt::spawn(async move {
-            match Node::promote_when_ready(&node, learner).await {
-                Ok(_) => tracing::info!(%learner, "the new member has caught up, and votes"),
-                Err(error) => tracing::warn!(%learner, %error, "the new member stays without a vote"),
-            }
-        });
+        promote(self, learner);
+    }
+
+    async fn status(&self) -> Status {
+        Node::status(self).await
+    }
+
+    fn events(&self, capacity: usize) -> Option<Events> {
+        Some(Node::events(self, capacity))
+    }
+
+    async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotError> {
+        Node::snapshot(self).await
+    }
+}
+
+fn promote<S: StateMachine>(node: &Node<S>, learner: NodeId) {
+    let node = node.clone();
+    actix_web::rt::spawn(async move {
+        match Node::promote_when_ready(&node, learner).await {
+            Ok(_) => tracing::info!(%learner, "the new member has caught up, and votes"),
+            Err(error) => tracing::warn!(%learner, %error, "the new member stays without a vote"),
+        }
+    });
+}
+
+/// A witness answers for the cluster, and for no key.
+#[async_trait]
+impl Service for Node<Witness> {
+    async fn write(&self, _: SessionCommand<Command>) -> Result<SessionOutput<Answer>, WriteError> {
+        Err(WriteError::NotLeader { leader: None })
+    }
+
+    async fn read(&self, _: Query, _: Consistency) -> Result<Answer, ReadError> {
+        Err(ReadError::NotLeader { leader: None })
+    }
+
+    fn refusal(&self) -> Option<&'static str> {
+        Some("this node is a witness: it votes, and holds no keys; ask another member")
+    }
+
+    async fn barrier(&self) -> Result<(), ReadError> {
+        Node::read(self, |_| ()).await
+    }
+
+    async fn summary(&self) -> Result<Summary, ReadError> {
+        Ok(Summary::default())
+    }
+
+    async fn change_members(&self, change: MembershipChange) -> Result<(), ChangeError> {
+        Node::change_membership(self, change).await.map(|_| ())
+    }
+
+    fn promote_when_ready(&self, learner: NodeId) {
+        promote(self, learner);
     }
 
     async fn status(&self) -> Status {

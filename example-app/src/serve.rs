@@ -3,7 +3,7 @@
 use std::{io, process::ExitCode, time::Duration};
 
 use actix_web::dev::ServerHandle;
-use raft_actor::{error::StartError, node::Node, storage::StorageError};
+use raft_actor::{error::StartError, node::Node, state_machine::StateMachine, storage::StorageError};
 use raft_net_http::Endpoint;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{kv::machine::Store, node, settings::Settings};
+use crate::{api::service::Service, node, settings::Settings};
 
 /// The node was refused its start: a configuration, an address, a folder.
 pub const EXIT_REFUSED: u8 = 1;
@@ -23,7 +23,22 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
 
 /// Runs a node until it is told to stop, or must. `exit_with_parent`: also when standard input ends.
 pub async fn serve(settings: &Settings, exit_with_parent: bool) -> ExitCode {
-    let (node, endpoint, servers) = match begin(settings).await {
+    if settings.witness {
+        run(settings, exit_with_parent, node::start_witness(settings)).await
+    } else {
+        run(settings, exit_with_parent, node::start(settings)).await
+    }
+}
+
+async fn run<S: StateMachine>(
+    settings: &Settings,
+    exit_with_parent: bool,
+    starting: impl Future<Output = Result<Node<S>, StartError>>,
+) -> ExitCode
+where
+    Node<S>: Service,
+{
+    let (node, endpoint, servers) = match begin(settings, starting).await {
         Ok(begun) => begun,
         Err(error) => {
             tracing::error!("not started: {error}");
@@ -78,8 +93,14 @@ impl BeginError {
     }
 }
 
-async fn begin(settings: &Settings) -> Result<(Node<Store>, Endpoint, Vec<ServerHandle>), BeginError> {
-    let node = node::start(settings).await?;
+async fn begin<S: StateMachine>(
+    settings: &Settings,
+    starting: impl Future<Output = Result<Node<S>, StartError>>,
+) -> Result<(Node<S>, Endpoint, Vec<ServerHandle>), BeginError>
+where
+    Node<S>: Service,
+{
+    let node = starting.await?;
     let endpoint = node::endpoint(settings, &node);
     match node::servers(settings, &node, &endpoint) {
         Ok(servers) => {
@@ -150,7 +171,11 @@ fn parent_gone() -> oneshot::Receiver<()> {
     receiver
 }
 
-async fn stop_in_order(node: &Node<Store>, endpoint: &Endpoint, servers: &[ServerHandle]) -> ExitCode {
+async fn stop_in_order<S: StateMachine>(
+    node: &Node<S>,
+    endpoint: &Endpoint,
+    servers: &[ServerHandle],
+) -> ExitCode {
     let stopping = async {
         // The doors stay open until leadership is handed over and every waiting caller is answered.
         node.shutdown().await;

@@ -11,7 +11,7 @@ mod read;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write,
     path::PathBuf,
 };
@@ -42,6 +42,12 @@ pub struct Settings {
     pub join: bool,
     /// The cluster's first members, each with the address that its peers reach it at.
     pub members: BTreeMap<NodeId, String>,
+    /// Whether this node is a witness: it votes and holds no keys.
+    pub witness: bool,
+    /// Those of the first members that are witnesses.
+    pub witnesses: BTreeSet<NodeId>,
+    /// Priorities for election of first members; 1 for those that are not named.
+    pub priorities: BTreeMap<NodeId, u8>,
     /// Where clients reach members whose two addresses differ.
     pub client_addresses: BTreeMap<NodeId, String>,
     /// Threads that serve HTTP.

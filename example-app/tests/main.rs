@@ -13,6 +13,7 @@ mod lifecycle;
 mod membership;
 mod snapshots;
 mod torture;
+mod witness;
 
 /// The program under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_example-app");

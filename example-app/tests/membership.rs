@@ -10,7 +10,7 @@ use super::{
 };
 
 /// Runs the client, and gives what it prints.
-fn run(cluster: &Cluster, arguments: &[&str]) -> String {
+pub(crate) fn run(cluster: &Cluster, arguments: &[&str]) -> String {
     let endpoints: Vec<String> = cluster.nodes().map(|node| cluster.address(node)).collect();
     let output = Command::new(PROGRAM).args(arguments).args(["--endpoints", &endpoints.join(",")]).output();
     let output = output.expect("the program can be run");

@@ -5,6 +5,9 @@
 //!
 //! A [`MembershipChange`] says what is to become of each node; [`Membership::changed_by`] gives the members
 //! after it. Any set of steps is one change: joint consensus makes that safe.
+//!
+//! A member has a *priority* for election: with 0 it never stands, and of the others those with the highest
+//! stand first. A *witness* holds the log and no state machine; it votes like any other, and stands last.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +18,13 @@ use crate::{
     types::{LogIndex, NodeId},
 };
 
+mod change;
+
+pub use change::{MembershipChange, MembershipStep};
+
+/// The priority of a member for which no other was set.
+const PRIORITY_DEFAULT: u8 = 1;
+
 /// The members of a cluster: who votes, who only learns, and where each can be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Membership {
@@ -24,6 +34,10 @@ pub struct Membership {
     learners: BTreeSet<NodeId>,
     /// Every member's address, in the form that the transport understands.
     addresses: BTreeMap<NodeId, String>,
+    /// Priorities for election other than the default.
+    priorities: BTreeMap<NodeId, u8>,
+    /// Members that hold the log and no state machine.
+    witnesses: BTreeSet<NodeId>,
     /// The log that each member was known by, where that was recorded. Never 0.
     incarnations: BTreeMap<NodeId, u64>,
     /// What the cluster began with; 0 where it is not known.
@@ -48,106 +62,26 @@ pub enum MembershipError {
     /// What to do: add it as a learner first, or correct its id.
     #[error("node {0} is not a member of the cluster")]
     NotAMember(NodeId),
-    /// What to do: choose another id for the new node; to move a member, set its address.
+    /// What to do: choose another id for the new node; to move a member, set its address; to make a witness
+    /// of a full member, or the reverse, remove it and add it anew with an empty folder.
     #[error("node {0} is a member of the cluster already")]
     AlreadyAMember(NodeId),
-}
-
-/// What is to become of one node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum MembershipStep {
-    /// A new node is to learn, without a vote (thesis §4.2.1). The same learner at the same address once more
-    /// changes nothing.
-    AddLearner {
-        /// The new node.
+    /// What to do: leave one voter at least that is no witness, with a priority above 0.
+    #[error("no voter could lead: all are witnesses, or have priority 0")]
+    NobodyMayLead,
+    /// What to do: start the node as what it is a member as; to change that, remove it and add it anew, with
+    /// an empty folder.
+    #[error(
+        "node {node} is {} by the members, and was started as {}",
+        what(!.started_as_witness),
+        what(*.started_as_witness)
+    )]
+    Misfit {
+        /// The node.
         node: NodeId,
-        /// Where the others reach it, in the form that the transport understands.
-        address: String,
+        /// Whether it was started as a witness.
+        started_as_witness: bool,
     },
-    /// A learner is to vote. A voter stays one.
-    Promote {
-        /// The learner.
-        node: NodeId,
-    },
-    /// A voter is to learn only. A learner stays one.
-    Demote {
-        /// The voter.
-        node: NodeId,
-    },
-    /// A member is to leave.
-    Remove {
-        /// The member.
-        node: NodeId,
-    },
-    /// A member is to be reached elsewhere.
-    SetAddress {
-        /// The member.
-        node: NodeId,
-        /// Its new address.
-        address: String,
-    },
-}
-
-impl MembershipStep {
-    fn node(&self) -> NodeId {
-        match self {
-            MembershipStep::AddLearner { node, .. }
-            | MembershipStep::Promote { node }
-            | MembershipStep::Demote { node }
-            | MembershipStep::Remove { node }
-            | MembershipStep::SetAddress { node, .. } => *node,
-        }
-    }
-}
-
-/// Steps that are made together: all of them, or none. Each node is named once, so their order means nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MembershipChange {
-    steps: Vec<MembershipStep>,
-}
-
-impl MembershipChange {
-    /// A change that changes nothing yet.
-    pub fn new() -> MembershipChange {
-        MembershipChange::default()
-    }
-
-    /// The same change, and `node` is to learn. See [`MembershipStep::AddLearner`].
-    pub fn add_learner(self, node: NodeId, address: impl Into<String>) -> MembershipChange {
-        self.with(MembershipStep::AddLearner { node, address: address.into() })
-    }
-
-    /// The same change, and the learner `node` is to vote.
-    pub fn promote(self, node: NodeId) -> MembershipChange {
-        self.with(MembershipStep::Promote { node })
-    }
-
-    /// The same change, and the voter `node` is to learn only.
-    pub fn demote(self, node: NodeId) -> MembershipChange {
-        self.with(MembershipStep::Demote { node })
-    }
-
-    /// The same change, and `node` is to leave.
-    pub fn remove(self, node: NodeId) -> MembershipChange {
-        self.with(MembershipStep::Remove { node })
-    }
-
-    /// The same change, and `node` is to be reached at `address`.
-    pub fn set_address(self, node: NodeId, address: impl Into<String>) -> MembershipChange {
-        self.with(MembershipStep::SetAddress { node, address: address.into() })
-    }
-
-    /// The same change with one more step.
-    pub fn with(mut self, step: MembershipStep) -> MembershipChange {
-        self.steps.push(step);
-        self
-    }
-
-    /// What is to become of whom.
-    pub fn steps(&self) -> &[MembershipStep] {
-        &self.steps
-    }
 }
 
 /// Why a change of members was not made, or is not known to be.
@@ -209,6 +143,10 @@ pub enum ChangeError {
     Stopped,
 }
 
+fn what(is_witness: bool) -> &'static str {
+    if is_witness { "a witness" } else { "a full member" }
+}
+
 impl Membership {
     /// A cluster of voters, each with the address that the transport understands.
     pub fn new(voters: impl IntoIterator<Item = (NodeId, String)>) -> Result<Membership, MembershipError> {
@@ -222,17 +160,20 @@ impl Membership {
             }
             membership.addresses.insert(node, address);
         }
-        if membership.voters.is_empty() {
-            return Err(MembershipError::NoVoters);
-        }
-        Ok(membership)
+        membership.checked()
     }
 
     /// The same members with `outgoing` as the other half of a joint configuration (Raft §6).
     pub fn joint_with(mut self, outgoing: &Membership) -> Membership {
         self.outgoing = outgoing.voters.clone();
         for (node, address) in &outgoing.addresses {
-            self.addresses.entry(*node).or_insert_with(|| address.clone());
+            if self.contains(*node) {
+                continue;
+            }
+            // Who is leaving stays what it was until then.
+            self.addresses.insert(*node, address.clone());
+            self.set_priority(*node, outgoing.priority(*node));
+            self.witnesses.extend(outgoing.is_witness(*node).then_some(*node));
         }
         for (node, incarnation) in &outgoing.incarnations {
             self.incarnations.entry(*node).or_insert(*incarnation);
@@ -263,6 +204,44 @@ impl Membership {
         self
     }
 
+    /// The same members, of which `node` has this priority for election.
+    pub fn with_priority(mut self, node: NodeId, priority: u8) -> Result<Membership, MembershipError> {
+        if !self.contains(node) {
+            return Err(MembershipError::NotAMember(node));
+        }
+        self.set_priority(node, priority);
+        self.checked()
+    }
+
+    /// The same members, of which `node` is a witness. For a cluster that is new: a member never changes from
+    /// the one to the other.
+    pub fn with_witness(mut self, node: NodeId) -> Result<Membership, MembershipError> {
+        if !self.contains(node) {
+            return Err(MembershipError::NotAMember(node));
+        }
+        self.witnesses.insert(node);
+        self.checked()
+    }
+
+    fn set_priority(&mut self, node: NodeId, priority: u8) {
+        if priority == PRIORITY_DEFAULT {
+            self.priorities.remove(&node);
+        } else {
+            self.priorities.insert(node, priority);
+        }
+    }
+
+    /// The same members, if they can elect a leader that serves.
+    fn checked(self) -> Result<Membership, MembershipError> {
+        if self.voters.is_empty() {
+            return Err(MembershipError::NoVoters);
+        }
+        if !self.voters.iter().any(|node| self.may_lead(*node)) {
+            return Err(MembershipError::NobodyMayLead);
+        }
+        Ok(self)
+    }
+
     /// The same members and `node`, who learns without a vote (Raft §6, thesis §4.2.1).
     pub fn with_learner(mut self, node: NodeId, address: String) -> Membership {
         if !self.is_voter(node) {
@@ -286,25 +265,26 @@ impl Membership {
             }
             after.take_step(step)?;
         }
-        if after.voters.is_empty() {
-            return Err(MembershipError::NoVoters);
-        }
+        let mut after = after.checked()?;
         after.changed |= after != *self;
         Ok(after)
     }
 
     fn take_step(&mut self, step: &MembershipStep) -> Result<(), MembershipError> {
         let node = step.node();
-        if let MembershipStep::AddLearner { address, .. } = step {
-            let is_there = self.learners.contains(&node) && self.address(node) == Some(address);
-            if self.contains(node) && !is_there {
+        if let MembershipStep::AddLearner { address, .. } | MembershipStep::AddWitness { address, .. } = step
+        {
+            let is_witness = matches!(step, MembershipStep::AddWitness { .. });
+            let is_same = self.address(node) == Some(address) && self.is_witness(node) == is_witness;
+            if self.contains(node) && !(is_same && self.learners.contains(&node)) {
                 return Err(MembershipError::AlreadyAMember(node));
             }
+            self.witnesses.extend(is_witness.then_some(node));
         } else if !self.contains(node) {
             return Err(MembershipError::NotAMember(node));
         }
         match step {
-            MembershipStep::AddLearner { address, .. } => {
+            MembershipStep::AddLearner { address, .. } | MembershipStep::AddWitness { address, .. } => {
                 self.learners.insert(node);
                 self.addresses.insert(node, address.clone());
             }
@@ -320,12 +300,15 @@ impl Membership {
                 self.voters.remove(&node);
                 self.learners.remove(&node);
                 self.addresses.remove(&node);
+                self.priorities.remove(&node);
+                self.witnesses.remove(&node);
                 // Whoever comes back under this id may come with another disk.
                 self.incarnations.remove(&node);
             }
             MembershipStep::SetAddress { address, .. } => {
                 self.addresses.insert(node, address.clone());
             }
+            MembershipStep::SetPriority { priority, .. } => self.set_priority(node, *priority),
         }
         Ok(())
     }
@@ -335,9 +318,11 @@ impl Membership {
     pub fn leave_joint(&self) -> Membership {
         let mut after = self.clone();
         after.outgoing.clear();
-        let Membership { voters, learners, .. } = self;
-        after.addresses.retain(|node, _| voters.contains(node) || learners.contains(node));
-        after.incarnations.retain(|node, _| voters.contains(node) || learners.contains(node));
+        let stays = |node: &NodeId| self.voters.contains(node) || self.learners.contains(node);
+        after.addresses.retain(|node, _| stays(node));
+        after.incarnations.retain(|node, _| stays(node));
+        after.priorities.retain(|node, _| stays(node));
+        after.witnesses.retain(stays);
         after
     }
 
@@ -359,6 +344,50 @@ impl Membership {
     /// The members without a vote.
     pub fn learners(&self) -> &BTreeSet<NodeId> {
         &self.learners
+    }
+
+    /// The members that hold the log and no state machine; they vote, or are learners.
+    pub fn witnesses(&self) -> &BTreeSet<NodeId> {
+        &self.witnesses
+    }
+
+    /// Whether `node` is a witness.
+    pub fn is_witness(&self, node: NodeId) -> bool {
+        self.witnesses.contains(&node)
+    }
+
+    /// Why a node that was started as a witness, or as a full member, is not what it is by these members.
+    pub(crate) fn misfit(&self, node: NodeId, started_as_witness: bool) -> Option<MembershipError> {
+        let is_misfit = self.contains(node) && self.is_witness(node) != started_as_witness;
+        is_misfit.then_some(MembershipError::Misfit { node, started_as_witness })
+    }
+
+    /// The priorities for election that are not 1.
+    pub fn priorities(&self) -> &BTreeMap<NodeId, u8> {
+        &self.priorities
+    }
+
+    /// A node's priority for election: 1 where no other was set; with 0 it never stands.
+    pub fn priority(&self, node: NodeId) -> u8 {
+        self.priorities.get(&node).copied().unwrap_or(PRIORITY_DEFAULT)
+    }
+
+    /// Whether leadership may be handed to `node`: a voter that stands for election and has a state machine.
+    pub fn may_lead(&self, node: NodeId) -> bool {
+        self.is_voter(node) && !self.is_witness(node) && self.priority(node) > 0
+    }
+
+    /// How many elections `node` leaves to others before it stands: one for each step of priority above its
+    /// own that a voter has, but for the one that was `lost`. Witnesses stand below all full members.
+    pub fn elections_to_leave(&self, node: NodeId, lost: Option<NodeId>) -> usize {
+        if self.priorities.is_empty() && self.witnesses.is_empty() {
+            return 0;
+        }
+        let standing = |node: NodeId| (!self.is_witness(node), self.priority(node));
+        let voters = self.voters.union(&self.outgoing).copied();
+        let there = voters.filter(|voter| self.priority(*voter) > 0 && Some(*voter) != lost);
+        let before = there.map(standing);
+        before.filter(|other| *other > standing(node)).collect::<BTreeSet<_>>().len()
     }
 
     /// Every member, in ascending order.
@@ -387,10 +416,14 @@ impl Membership {
         self.genesis
     }
 
-    /// The genesis of a cluster whose initial voters are these: their ids, whatever their addresses, because
-    /// an address may be written in more than one way.
+    /// The genesis of a cluster whose initial voters are these: their ids, priorities, and which are
+    /// witnesses; whatever their addresses, because an address may be written in more than one way.
     pub fn genesis_of_voters(&self) -> u64 {
-        digest(self.voters.iter().map(|node| node.0))
+        let priorities = self.priorities.iter().map(|(node, priority)| [node.0, u64::from(*priority)]);
+        let witnesses = self.witnesses.iter().map(|node| [node.0, u64::MAX]);
+        // 0 is no node: what follows it is no voter.
+        let standing = priorities.chain(witnesses).flat_map(|[node, what]| [0, node, what]);
+        digest(self.voters.iter().map(|node| node.0).chain(standing))
     }
 
     /// Whether these are no longer the initial members. To record who they are changes nothing.

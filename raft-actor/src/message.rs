@@ -99,6 +99,9 @@ pub struct AppendEntries {
     /// The leader's latest round of heartbeats; the answer repeats it, which proves that the leader still led
     /// when the round began (thesis §6.4).
     pub round: u64,
+    /// To a witness: up to here every full voter is known to have the log; what follows it keeps for them. 0
+    /// says nothing.
+    pub held_index: LogIndex,
 }
 
 /// Raft Figure 2, AppendEntries RPC, results.

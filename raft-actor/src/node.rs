@@ -31,7 +31,7 @@ use crate::{
         mailbox::{Addr, SendError},
         permits::{Permit, Permits},
     },
-    state_machine::StateMachine,
+    state_machine::{StateMachine, Witness},
     status::Status,
     transport::Inbox,
     types::{GroupId, LogId, NodeId, SnapshotMeta},
@@ -47,6 +47,15 @@ pub use builder::NodeBuilder;
 /// A running node. Clones are handles to the same node; dropping them does not end it, [`Node::shutdown`]
 /// does.
 pub struct Node<S: StateMachine>(Arc<Shared<S>>);
+
+impl Node<Witness> {
+    /// Begins a witness: a node that votes and keeps the log of an application, and has no state machine. It
+    /// serves no reads, writes cannot be made on it, and it leads only until a full member can. By the
+    /// members it must be a witness too, or it stops and says so.
+    pub fn witness(id: NodeId) -> NodeBuilder<Witness> {
+        NodeBuilder::new(id, Witness::new()).into_witness()
+    }
+}
 
 /// What all handles of a node share.
 struct Shared<S: StateMachine> {
@@ -207,7 +216,8 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// Hands leadership to `to`, or to the voter that is furthest ahead. Says whether this node has stopped
-    /// leading; `false` where it does not lead, or the successor did not take over in time.
+    /// leading; `false` where it does not lead, where `to` may not (no voter, a witness, or of priority 0),
+    /// or where the successor did not take over in time.
     pub async fn transfer_leadership(&self, to: Option<NodeId>) -> bool {
         let (reply, ended) = oneshot::channel();
         self.0.consensus.send(Mail::Transfer { to, reply });

@@ -2,7 +2,8 @@
 //!
 //! `n1@4 → n5 AppendEntries prev=3@2 [4@4 5@4:x=1] commit=3`: node 1 speaks in term 4. An entry is
 //! `index@term`, with the text of its command, or its members, after a colon. Members are `1,2,3` for voters,
-//! `1,2,4/1,2,3` while a joint configuration leaves the second half, and `1,2,3+4` with a learner.
+//! `1,2,4/1,2,3` while a joint configuration leaves the second half, and `1,2,3+4` with a learner. `2!5` has
+//! priority 5, and `3w` is a witness.
 
 use crate::{
     core::{Effect, Input, LogReader},
@@ -24,9 +25,13 @@ pub(crate) fn show_entries(entries: &[Entry]) -> String {
 }
 
 pub(crate) fn show_members(membership: &Membership) -> String {
-    let list = |nodes: &std::collections::BTreeSet<NodeId>| {
-        nodes.iter().map(NodeId::to_string).collect::<Vec<_>>().join(",")
+    let one = |node: &NodeId| {
+        let priority = membership.priorities().get(node);
+        let priority = priority.map_or(String::new(), |priority| format!("!{priority}"));
+        format!("{node}{}{priority}", if membership.is_witness(*node) { "w" } else { "" })
     };
+    let list =
+        |nodes: &std::collections::BTreeSet<NodeId>| nodes.iter().map(one).collect::<Vec<_>>().join(",");
     let mut shown = list(membership.voters());
     if membership.is_joint() {
         shown = format!("{shown}/{}", list(membership.outgoing()));
@@ -55,7 +60,11 @@ pub(crate) fn show_mail(from: NodeId, to: NodeId, message: &Message) -> String {
         Message::AppendEntries(append) => {
             let entries = show_entries(&append.entries);
             let (prev, commit) = (append.prev_log_id, append.leader_commit);
-            format!("AppendEntries prev={prev} {entries} commit={commit}{}", show_round(append.round))
+            let held = match append.held_index.0 {
+                0 => String::new(),
+                held => format!(" held={held}"),
+            };
+            format!("AppendEntries prev={prev} {entries} commit={commit}{}{held}", show_round(append.round))
         }
         Message::AppendEntriesReply(reply) => {
             let outcome = match reply.outcome {

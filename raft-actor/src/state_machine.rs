@@ -3,7 +3,7 @@
 use std::io;
 
 use async_trait::async_trait;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::types::{LogId, SnapshotView};
 
@@ -51,6 +51,38 @@ pub trait StateMachine: Send + 'static {
         let _ = reader;
         let source = "a snapshot was to be restored, but this state machine has no snapshots";
         Err(StateMachineError { source: source.into() })
+    }
+}
+
+/// The state machine of a witness: it holds nothing, so there is nothing to read from it. The builder makes
+/// it ([`Node::witness`](crate::node::Node::witness)), and it takes the commands of any application.
+#[derive(Debug)]
+pub struct Witness(());
+
+/// A command that a witness has passed over. Nobody can make one, so nothing can be written through a
+/// witness.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PassedOver(());
+
+impl Witness {
+    pub(crate) fn new() -> Witness {
+        Witness(())
+    }
+}
+
+#[async_trait]
+impl StateMachine for Witness {
+    type Command = PassedOver;
+    type Output = ();
+
+    fn apply(&mut self, _: LogId, _: PassedOver) {}
+
+    fn snapshot(&self) -> Option<SnapshotView> {
+        Some(Box::new(|_| Ok(())))
+    }
+
+    fn restore(&mut self, _: &mut dyn io::Read) -> Result<(), StateMachineError> {
+        Ok(())
     }
 }
 

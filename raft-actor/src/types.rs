@@ -256,12 +256,15 @@ pub struct SnapshotMeta {
     pub id: u64,
     /// The last entry that the snapshot covers (`lastIncludedIndex` and `lastIncludedTerm`).
     pub last: LogId,
-    /// The members as of `last`.
-    pub membership: Membership,
+    /// The members as of `last`. Boxed: what carries a snapshot's description also carries all other mail.
+    pub membership: Box<Membership>,
     /// The entry that they come from.
     pub membership_log_id: LogId,
     /// The bytes of the state itself.
     pub size_bytes: u64,
+    /// Made by a witness, or for one: it says where the log goes on and holds no state. A full member neither
+    /// takes nor restores it.
+    pub witness: bool,
 }
 
 /// A consistent view of a state machine, written out elsewhere while commands go on.

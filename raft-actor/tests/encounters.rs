@@ -203,6 +203,7 @@ fn append(term: Term, entries: Vec<Entry>, commit: u64) -> AppendEntries {
         entries: entries.into(),
         leader_commit: LogIndex(commit),
         round: 0,
+        held_index: LogIndex(0),
     }
 }
 

@@ -193,6 +193,7 @@ fn messages_from_the_end_of_the_numbers_change_nothing() {
             entries: vec![Entry::new(last_log_id, Payload::Noop)].into(),
             leader_commit: LogIndex(u64::MAX),
             round: u64::MAX,
+            held_index: LogIndex(0),
         };
         for node in cluster.nodes().values() {
             deliver(node, NodeId(node.id().0 % 3 + 1), Message::RequestVote(vote));

@@ -28,6 +28,7 @@ mod snapshots;
 mod starving;
 mod tidy;
 mod trace;
+mod witnesses;
 
 /// How many seeds a random test runs: as the environment variable `RAFT_ACTOR_SEEDS` says, or as many as are
 /// good for every day.

@@ -311,7 +311,14 @@ pub(crate) fn a_follower_serves_a_read_only_when_its_state_machine_has_got_there
             let prev_log_id = if entries.is_empty() { LogId::new(Term(5), LogIndex(1)) } else { LogId::ZERO };
             let leader_commit = LogIndex(commit);
             let entries = entries.into();
-            let append = AppendEntries { term: Term(5), prev_log_id, entries, leader_commit, round: 0 };
+            let append = AppendEntries {
+                term: Term(5),
+                prev_log_id,
+                entries,
+                leader_commit,
+                round: 0,
+                held_index: LogIndex(0),
+            };
             Message::AppendEntries(append)
         };
         let say = |message| {

@@ -72,6 +72,8 @@ fn a_script_that_is_wrong_is_told_by_file_and_line() {
         ("> cluster 3\n\n> deliver n1>n2\n", "x.txt:3: nothing is on its way from n1 to n2"),
         ("> cluster 3 speed=9\n", "x.txt:1: `speed` is no setting of a cluster"),
         ("> cluster 0,1\n", "x.txt:1: node id 0 is reserved; number nodes from 1"),
+        ("> cluster 1,2!256\n", "x.txt:1: `256` is no priority from 0 to 255"),
+        ("> cluster 1w,2w\n", "x.txt:1: no voter could lead: all are witnesses, or have priority 0"),
         ("> cluster 3\n> crash n1\n> campaign n1\n", "x.txt:3: n1 does not run"),
         ("> cluster 3\n> receive n2@1 n1 TimeoutNow\n", "x.txt:2: a message is `n2@3 -> n1 Name ...`"),
         ("> cluster 3\n> receive n2@1 -> n1 Shout\n", "x.txt:2: `Shout` is no message"),

@@ -86,6 +86,7 @@ fn append(entries: usize, bytes: usize) -> Envelope {
         entries: (1..=entries as u64).map(entry).collect::<Vec<_>>().into(),
         leader_commit: LogIndex(0),
         round: 1,
+        held_index: LogIndex(0),
     });
     Envelope { group: GroupId(0), from: SENDER, to: RECEIVER, origin: Origin::default(), message }
 }

@@ -204,6 +204,7 @@ fn large(number: u64) -> Envelope {
         entries: vec![Entry::new(LogId::new(Term(1), LogIndex(number + 1)), command)].into(),
         leader_commit: LogIndex(0),
         round: 0,
+        held_index: LogIndex(0),
     };
     Envelope {
         group: GroupId(0),

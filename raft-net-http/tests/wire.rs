@@ -162,6 +162,7 @@ fn entries_that_do_not_follow_each_other_or_the_end_of_numbers_are_refused() {
             entries: entries.into(),
             leader_commit: LogIndex(0),
             round: 0,
+            held_index: LogIndex(0),
         }))
     };
     let outcome = |envelope| encode(&[envelope], &Limits::default(), &mut BytesMut::new());
@@ -207,6 +208,7 @@ fn a_membership_that_no_cluster_can_have_is_refused() {
             entries: vec![entry].into(),
             leader_commit: LogIndex(0),
             round: 0,
+            held_index: LogIndex(0),
         }))]);
         match read(&frame) {
             Err(WireError::Membership { reason, .. }) => assert!(reason.contains(says), "{reason}"),
@@ -237,16 +239,25 @@ fn bytes() -> impl Strategy<Value = Bytes> {
 }
 
 fn membership() -> impl Strategy<Value = Membership> {
-    let membership = (vec((1..99_u64, "[a-z]{0,9}"), 1..5), vec((100..199_u64, "[a-z]{0,9}"), 0..3));
-    membership.prop_map(|(voters, learners)| {
-        let voters: std::collections::BTreeMap<u64, String> = voters.into_iter().collect();
+    let member = |ids: std::ops::Range<u64>| (ids, "[a-z]{0,9}", 1..9_u8, any::<bool>());
+    (vec(member(1..99), 1..5), vec(member(100..199), 0..3)).prop_map(|(voters, learners)| {
+        let properties: Vec<_> =
+            voters.iter().skip(1).chain(&learners).map(|it| (it.0, it.2, it.3)).collect();
+        let voters: std::collections::BTreeMap<u64, String> =
+            voters.into_iter().map(|(node, address, ..)| (node, address)).collect();
         let voters = voters.into_iter().map(|(node, address)| (NodeId(node), address));
         let old = Membership::new([(NodeId(7), "old".to_owned())]).expect("a membership");
         let membership = Membership::new(voters).expect("each id once");
-        learners
+        let membership = learners
             .into_iter()
-            .fold(membership, |all, (node, address)| all.with_learner(NodeId(node), address))
-            .joint_with(&old)
+            .fold(membership, |all, (node, address, ..)| all.with_learner(NodeId(node), address));
+        let membership = properties.into_iter().fold(membership, |all, (node, priority, is_witness)| {
+            let all = all.with_priority(NodeId(node), priority).expect("a member");
+            // Not where it would be the last that may lead.
+            let with = is_witness.then(|| all.clone().with_witness(NodeId(node)).ok()).flatten();
+            with.unwrap_or(all)
+        });
+        membership.joint_with(&old)
     })
 }
 
@@ -260,8 +271,8 @@ fn payload() -> impl Strategy<Value = Payload> {
 
 fn append() -> impl Strategy<Value = Message> {
     let entries = vec((any::<u64>(), payload()), 0..9);
-    let numbers = (any::<u64>(), any::<u64>(), 0..u64::MAX - 9, any::<u64>(), any::<u64>());
-    (numbers, entries).prop_map(|((term, prev_term, prev_index, commit, round), entries)| {
+    let numbers = (any::<u64>(), any::<u64>(), 0..u64::MAX - 9, any::<u64>(), any::<u64>(), any::<u64>());
+    (numbers, entries).prop_map(|((term, prev_term, prev_index, commit, round, held), entries)| {
         let entries = entries
             .into_iter()
             .zip(prev_index + 1..)
@@ -272,6 +283,7 @@ fn append() -> impl Strategy<Value = Message> {
             entries: entries.collect::<Vec<_>>().into(),
             leader_commit: LogIndex(commit),
             round,
+            held_index: LogIndex(held),
         })
     })
 }
@@ -295,13 +307,9 @@ fn write_error() -> impl Strategy<Value = WriteError> {
 }
 
 fn install() -> impl Strategy<Value = Message> {
-    let snapshot = (any::<u64>(), log_id(), log_id(), any::<u64>(), membership());
-    let snapshot = snapshot.prop_map(|(id, last, membership_log_id, size_bytes, membership)| SnapshotMeta {
-        id,
-        last,
-        membership,
-        membership_log_id,
-        size_bytes,
+    let snapshot = (any::<u64>(), log_id(), log_id(), any::<u64>(), membership(), any::<bool>());
+    let snapshot = snapshot.prop_map(|(id, last, membership_log_id, size_bytes, membership, witness)| {
+        SnapshotMeta { id, last, membership: Box::new(membership), membership_log_id, size_bytes, witness }
     });
     let parts = (any::<u64>(), snapshot, any::<u64>(), bytes(), any::<bool>());
     parts.prop_map(|(term, snapshot, offset, data, done)| {
@@ -314,11 +322,13 @@ fn change() -> impl Strategy<Value = MembershipChange> {
     vec(step, 0..5).prop_map(|steps| {
         steps.into_iter().fold(MembershipChange::new(), |change, (node, kind, address)| {
             let node = NodeId(node);
-            match kind % 5 {
+            match kind % 7 {
                 0 => change.add_learner(node, address),
                 1 => change.promote(node),
                 2 => change.demote(node),
                 3 => change.remove(node),
+                4 => change.add_witness(node, address),
+                5 => change.set_priority(node, kind),
                 _ => change.set_address(node, address),
             }
         })
@@ -331,6 +341,7 @@ fn change_outcome() -> impl Strategy<Value = Result<LogId, ChangeError>> {
         log_id().prop_map(Ok),
         option::of(node()).prop_map(|leader| Err(ChangeError::NotLeader { leader })),
         node().prop_map(|node| Err(ChangeError::Invalid(MembershipError::Repeated(node)))),
+        Just(Err(ChangeError::Invalid(MembershipError::NobodyMayLead))),
         (node(), any::<u64>(), any::<u64>()).prop_map(|(node, lag, lag_max)| Err(ChangeError::Lagging {
             node,
             lag,

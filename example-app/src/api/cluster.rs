@@ -39,12 +39,17 @@ pub(super) struct MemberJson {
     client_urls: Vec<String>,
     #[serde(rename = "isLearner", skip_serializing_if = "is_default")]
     is_learner: bool,
+    #[serde(rename = "isWitness", skip_serializing_if = "is_default")]
+    is_witness: bool,
+    /// Left out where it is 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u8>,
 }
 
 async fn member_list(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> {
     let request: MemberListBody = body.decode()?;
     if request.linearizable.unwrap_or(true) {
-        api.barrier().await?;
+        api.service.barrier().await?;
     }
     let status = api.service.status().await;
     let summary = api.service.summary().await?;
@@ -61,6 +66,8 @@ pub(super) fn member(api: &Api, status: &Status, node: NodeId) -> MemberJson {
         peer_urls: vec![format!("http://{peer}")],
         client_urls: vec![format!("http://{client}")],
         is_learner: status.membership.learners().contains(&node),
+        is_witness: status.membership.is_witness(node),
+        priority: status.membership.priorities().get(&node).copied(),
     }
 }
 

@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
-use super::{API_VERSION, Api, json};
+use super::{API_VERSION, Api, error::ApiError, json};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
@@ -32,10 +32,10 @@ async fn health(api: web::Data<Api>) -> HttpResponse {
         health: &'static str,
         reason: String,
     }
-    match api.barrier().await {
+    match api.service.barrier().await {
         Ok(()) => json(&HealthJson { health: "true", reason: String::new() }),
         Err(error) => {
-            let reason = HealthJson { health: "false", reason: error.to_string() };
+            let reason = HealthJson { health: "false", reason: ApiError::from(error).to_string() };
             HttpResponse::ServiceUnavailable()
                 .content_type("application/json")
                 .body(super::response::json(&reason))
@@ -53,7 +53,11 @@ async fn livez(api: web::Data<Api>) -> HttpResponse {
 
 /// Whether clients should be sent here.
 async fn readyz(api: web::Data<Api>) -> HttpResponse {
-    match api.barrier().await {
+    let is_served = match api.serves_keys() {
+        Ok(()) => api.service.barrier().await.map_err(ApiError::from),
+        refused => refused,
+    };
+    match is_served {
         Ok(()) => HttpResponse::Ok().body("ok\n"),
         Err(error) => HttpResponse::ServiceUnavailable().body(format!("not ready: {error}\n")),
     }

@@ -50,6 +50,9 @@ struct MemberBody {
     peer_urls: Vec<String>,
     #[serde(rename = "isLearner", alias = "is_learner", deserialize_with = "wire::nullable")]
     is_learner: bool,
+    /// Not etcd's: the node is a witness.
+    #[serde(rename = "isWitness", alias = "is_witness", deserialize_with = "wire::nullable")]
+    is_witness: bool,
 }
 
 impl MemberBody {
@@ -92,7 +95,12 @@ async fn add(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> 
         NodeId(0) => NodeId(members.nodes().last().map_or(1, |last| last.0.saturating_add(1))),
         node => node,
     };
-    api.service.change_members(MembershipChange::new().add_learner(node, address)).await?;
+    let change = MembershipChange::new();
+    let change = match request.is_witness {
+        true => change.add_witness(node, address),
+        false => change.add_learner(node, address),
+    };
+    api.service.change_members(change).await?;
     if !request.is_learner {
         api.service.promote_when_ready(node);
     }
@@ -133,7 +141,7 @@ impl Api {
         if !status.membership.contains(status.id) {
             return Ok(status);
         }
-        self.barrier().await?;
+        self.service.barrier().await?;
         Ok(self.service.status().await)
     }
 
@@ -174,11 +182,15 @@ impl Api {
 struct ChangeBody {
     /// New nodes, with their addresses.
     learners: BTreeMap<u64, String>,
+    /// The same for witnesses.
+    witnesses: BTreeMap<u64, String>,
     promote: Vec<u64>,
     demote: Vec<u64>,
     remove: Vec<u64>,
     /// Members that move, with their new addresses.
     addresses: BTreeMap<u64, String>,
+    /// Members whose priority for election changes.
+    priorities: BTreeMap<u64, u8>,
 }
 
 #[derive(Default, Deserialize)]
@@ -200,6 +212,12 @@ async fn admin_membership(api: web::Data<Api>, body: Body) -> Result<HttpRespons
     let mut change = MembershipChange::new();
     for (node, address) in request.learners {
         change = change.add_learner(NodeId(node), checked(address)?);
+    }
+    for (node, address) in request.witnesses {
+        change = change.add_witness(NodeId(node), checked(address)?);
+    }
+    for (node, priority) in request.priorities {
+        change = change.set_priority(NodeId(node), priority);
     }
     for (node, address) in request.addresses {
         change = change.set_address(NodeId(node), checked(address)?);

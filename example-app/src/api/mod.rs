@@ -25,7 +25,6 @@ use std::sync::{
 };
 
 use actix_web::{FromRequest, Handler, HttpResponse, Resource, Responder, web};
-use bytes::Bytes;
 use raft_actor::client::session::SessionOutput;
 use serde::Serialize;
 use tokio::sync::Semaphore;
@@ -37,7 +36,7 @@ use self::{
     service::{Consistency, Identity, Service},
     session::InSession,
 };
-use crate::kv::{Answer, Command, Query, Range};
+use crate::kv::{Answer, Command, Query};
 
 /// The version of etcd whose API this is; clients look at it to learn what they may ask.
 pub const API_VERSION: &str = "3.5.0";
@@ -68,6 +67,7 @@ impl Api {
     }
 
     async fn write(&self, in_session: InSession, command: Command) -> Result<HttpResponse, ApiError> {
+        self.serves_keys()?;
         command.check()?;
         match self.service.write(in_session.command(command)).await? {
             SessionOutput::Output(answer) => self.answer(answer).await,
@@ -78,17 +78,15 @@ impl Api {
     }
 
     async fn read(&self, query: Query, consistency: Consistency) -> Result<HttpResponse, ApiError> {
+        self.serves_keys()?;
         query.check()?;
         let answer = self.service.read(query, consistency).await?;
         self.answer(answer).await
     }
 
-    /// Returns once this node has seen everything that was answered anywhere before the call.
-    async fn barrier(&self) -> Result<(), ApiError> {
-        let key = Bytes::from_static(b"\0");
-        let query = Query::Range(Range { key, count_only: true, ..Range::default() });
-        self.service.read(query, Consistency::Linearizable).await?;
-        Ok(())
+    /// A node without keys answers so that clients go on to the next.
+    fn serves_keys(&self) -> Result<(), ApiError> {
+        self.service.refusal().map_or(Ok(()), |why| Err(ApiError::unavailable(why)))
     }
 
     async fn answer(&self, answer: Answer) -> Result<HttpResponse, ApiError> {

@@ -64,6 +64,10 @@ pub struct MembershipView {
     pub outgoing: Vec<NodeId>,
     /// Who only learns.
     pub learners: Vec<NodeId>,
+    /// Who holds the log and no store.
+    pub witnesses: Vec<NodeId>,
+    /// The priorities for election that are not 1.
+    pub priorities: BTreeMap<NodeId, u8>,
     /// Where each is reached by the others.
     pub addresses: BTreeMap<NodeId, String>,
     /// The entry.
@@ -141,6 +145,8 @@ impl MembershipView {
             voters: membership.voters().iter().copied().collect(),
             outgoing: membership.outgoing().iter().copied().collect(),
             learners: membership.learners().iter().copied().collect(),
+            witnesses: membership.witnesses().iter().copied().collect(),
+            priorities: membership.priorities().clone(),
             addresses: membership.addresses().clone(),
             log_id: status.membership_log_id,
         }

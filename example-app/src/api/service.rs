@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, SnapshotError, WriteError},
@@ -13,7 +14,7 @@ use raft_actor::{
     types::{ClusterId, NodeId, SnapshotMeta},
 };
 
-use crate::kv::{Answer, Command, Query, Summary};
+use crate::kv::{Answer, Command, Query, Range, Summary};
 
 /// A key-value service that may have many copies.
 #[async_trait]
@@ -23,6 +24,18 @@ pub trait Service: Send + Sync + 'static {
 
     /// Reads, as surely as it is asked to.
     async fn read(&self, query: Query, consistency: Consistency) -> Result<Answer, ReadError>;
+
+    /// Why this node serves no keys, where it has none. Default: it serves them.
+    fn refusal(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Returns once this node has seen everything that was answered anywhere before the call.
+    async fn barrier(&self) -> Result<(), ReadError> {
+        let key = Bytes::from_static(b"\0");
+        let query = Query::Range(Range { key, count_only: true, ..Range::default() });
+        self.read(query, Consistency::Linearizable).await.map(|_| ())
+    }
 
     /// The sizes and the revision of this node's own store.
     async fn summary(&self) -> Result<Summary, ReadError>;

@@ -31,6 +31,7 @@ struct SessionJson {
 }
 
 async fn open(api: web::Data<Api>) -> Result<HttpResponse, ApiError> {
+    api.serves_keys()?;
     match api.service.write(SessionCommand::Open(Limits::default())).await? {
         SessionOutput::Opened(session) => Ok(json(&SessionJson { session: session.0 })),
         // The state machine answers each command with an output of its kind.

@@ -10,18 +10,26 @@ pub fn members(client: &Client, as_json: bool) -> Result<String, ClientError> {
     Ok(told(&answer, as_json))
 }
 
-/// Adds a node, as a learner that is given a vote once it has caught up, or is not.
+/// Adds a node, as a learner that is given a vote once it has caught up, or is not; and perhaps as a witness.
 pub fn add_member(
     client: &Client,
     id: u64,
     address: &str,
-    is_learner: bool,
+    [is_learner, is_witness]: [bool; 2],
     as_json: bool,
 ) -> Result<String, ClientError> {
     let urls = [format!("http://{address}")];
-    let request = json!({ "ID": id.to_string(), "peerURLs": urls, "isLearner": is_learner });
+    let request = json!({
+        "ID": id.to_string(), "peerURLs": urls, "isLearner": is_learner, "isWitness": is_witness,
+    });
     let answer = client.write("/v3/cluster/member/add", &request)?;
     Ok(told(&answer, as_json))
+}
+
+/// Gives a member a priority for election.
+pub fn set_priority(client: &Client, id: u64, priority: u8, as_json: bool) -> Result<String, ClientError> {
+    client.write("/raft/admin/membership", &json!({ "priorities": { id.to_string(): priority } }))?;
+    members(client, as_json)
 }
 
 /// Promotes, removes or updates (to `address`) a member.
@@ -49,9 +57,11 @@ fn told(answer: &Value, as_json: bool) -> String {
         .flatten()
         .map(|member| {
             let vote = if member["isLearner"] == true { "learner" } else { "voter" };
+            let holds = if member["isWitness"] == true { "log" } else { "all" };
+            let priority = member["priority"].as_u64().unwrap_or(1).to_string();
             let urls = [&member["peerURLs"][0], &member["clientURLs"][0]].map(text);
-            [vec![text(&member["ID"]), vote.to_owned()], urls.to_vec()].concat()
+            [vec![text(&member["ID"]), vote.to_owned(), holds.to_owned(), priority], urls.to_vec()].concat()
         })
         .collect();
-    table(&["ID", "VOTE", "PEERS REACH IT AT", "CLIENTS REACH IT AT"], &rows)
+    table(&["ID", "VOTE", "HOLDS", "PRIORITY", "PEERS REACH IT AT", "CLIENTS REACH IT AT"], &rows)
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use self::commands::{Get, delete, get, put, snapshot, status};
 pub use self::events::events;
-pub use self::members::{add_member, change_member, members};
+pub use self::members::{add_member, change_member, members, set_priority};
 pub use self::table::table;
 use crate::api::raft_status::RaftStatus;
 

@@ -25,7 +25,7 @@ pub use self::{
 use self::{keys::Keys, txn::Writer};
 
 /// How far a store is, and how much it holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// The store's revision.
     pub revision: i64,

@@ -58,6 +58,23 @@ pub const KEYS: &[Key] = &[
         "The cluster's first members, the same on all of them: id=host:port, the address that its\n\
          peers reach it at. In an environment variable or a flag they are parted by commas.",
     ),
+    key(
+        "witness",
+        "false",
+        "Whether this node is a witness: it votes and keeps the log, and holds no keys. It is one of\n\
+         `witnesses`, or joins and is added as one.",
+    ),
+    optional(
+        "witnesses",
+        r#"["3"]"#,
+        "Those of the first members that are witnesses, by their ids; the same on all members.",
+    ),
+    optional(
+        "priorities",
+        r#"["1=5", "2=0"]"#,
+        "Priorities of first members for election, id=priority, from 0 to 255; the same on all members.\n\
+         0 never stands, and of the others those with the highest stand first. 1 for those not named.",
+    ),
     optional(
         "client_addresses",
         r#"["1=127.0.0.1:2379", "2=127.0.0.1:2389", "3=127.0.0.1:2399"]"#,

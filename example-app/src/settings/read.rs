@@ -1,7 +1,7 @@
 //! From values to settings: every key is read, and every rule checked, before anything is said.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
     time::Duration,
 };
@@ -49,6 +49,9 @@ impl Reader {
             address: self.address("address"),
             peer_address: Some(self.address("peer_address")).filter(|address| !address.is_empty()),
             members: self.addresses("members"),
+            witness: self.yes_or_no("witness"),
+            witnesses: self.nodes("witnesses"),
+            priorities: self.priorities("priorities"),
             client_addresses: self.addresses("client_addresses"),
             http_workers: self.size("http_workers", 1),
             body_bytes_max: self.size("body_bytes_max", 1),
@@ -61,6 +64,7 @@ impl Reader {
         if !join && !members.is_empty() && node_id.0 > 0 && !members.contains_key(node_id) {
             self.break_rule(format!("members: this node ({node_id}) is not among them"));
         }
+        self.check_standing(&settings);
         if let Err(error) = EnvFilter::try_new(&settings.log) {
             self.break_rule(format!("log: {error}"));
         }
@@ -155,13 +159,60 @@ impl Reader {
         address
     }
 
-    fn addresses(&mut self, name: &str) -> BTreeMap<NodeId, String> {
+    /// Witnesses and priorities are those of the first members, which they must be.
+    fn check_standing(&mut self, settings: &Settings) {
+        let Settings { node_id, members, witnesses, priorities, .. } = settings;
+        if !members.is_empty() && settings.witness != witnesses.contains(node_id) && !settings.join {
+            self.break_rule(format!(
+                "witness: `witnesses` must name this node ({node_id}) where it is true, and only then"
+            ));
+        }
+        for (key, mut named) in [
+            ("witnesses", witnesses.iter().collect::<Vec<_>>()),
+            ("priorities", priorities.keys().collect::<Vec<_>>()),
+        ] {
+            named.retain(|node| !members.is_empty() && !members.contains_key(node));
+            for node in named {
+                self.break_rule(format!("{key}: node {node} is not among the members"));
+            }
+        }
+    }
+
+    fn list(&mut self, name: &str) -> Vec<String> {
         let list: Option<Vec<String>> = self.take(name, |value| match value.clone().into_array() {
             Ok(list) => list.into_iter().map(Value::into_string).collect(),
             Err(_) => Ok(value.into_string()?.split(',').map(|member| member.trim().to_owned()).collect()),
         });
+        list.unwrap_or_default()
+    }
+
+    fn nodes(&mut self, name: &str) -> BTreeSet<NodeId> {
+        let mut nodes = BTreeSet::new();
+        for member in self.list(name) {
+            match member.trim().parse() {
+                Ok(node) => drop(nodes.insert(NodeId(node))),
+                Err(_) => self.break_rule(format!("{name}: {member:?} is not a node id")),
+            }
+        }
+        nodes
+    }
+
+    fn priorities(&mut self, name: &str) -> BTreeMap<NodeId, u8> {
+        let mut priorities = BTreeMap::new();
+        for member in self.list(name) {
+            let parts =
+                member.split_once('=').map(|(id, priority)| (id.trim().parse(), priority.trim().parse()));
+            match parts {
+                Some((Ok(id), Ok(priority))) => drop(priorities.insert(NodeId(id), priority)),
+                _ => self.break_rule(format!("{name}: {member:?} is not of the form id=priority, 0 to 255")),
+            }
+        }
+        priorities
+    }
+
+    fn addresses(&mut self, name: &str) -> BTreeMap<NodeId, String> {
         let mut addresses = BTreeMap::new();
-        for member in list.unwrap_or_default() {
+        for member in self.list(name) {
             let parts = member.split_once('=').map(|(id, address)| (id.trim().parse(), address.trim()));
             match parts {
                 Some((Ok(0), _)) => self.break_rule(format!("{name}: node id 0 is reserved; number from 1")),

@@ -89,6 +89,27 @@ fn a_node_that_is_not_a_member_is_refused() {
 }
 
 #[test]
+fn witnesses_and_priorities_are_those_of_members() {
+    let two = [("members", "1=a:1,2=b:2"), ("witnesses", "2"), ("priorities", "1=7, 2=0")];
+    let settings = load(SMALLEST, &[], &two).expect("it is whole");
+    assert_eq!((settings.witness, settings.witnesses.contains(&NodeId(2))), (false, true));
+    assert_eq!(settings.priorities, BTreeMap::from([(NodeId(1), 7), (NodeId(2), 0)]));
+    let broken = |flags: &[(&str, &str)]| load(SMALLEST, &[], flags).expect_err("it is not whole").broken;
+    let wrong = broken(&[("witnesses", "2,x"), ("priorities", "3=1,1=256")]);
+    assert_eq!(
+        wrong,
+        [
+            "witnesses: \"x\" is not a node id",
+            "priorities: \"1=256\" is not of the form id=priority, 0 to 255",
+            "witnesses: node 2 is not among the members",
+            "priorities: node 3 is not among the members",
+        ]
+    );
+    let wrong = broken(&[("witness", "true")]);
+    assert!(wrong[0].contains("`witnesses` must name this node (1)"), "{wrong:?}");
+}
+
+#[test]
 fn a_file_that_is_missing_or_is_no_toml_is_refused() {
     let missing = Sources { file: Some(PathBuf::from("/nonexistent.toml")), ..Sources::default() };
     assert!(missing.load().expect_err("it is missing").broken[0].contains("/nonexistent.toml"));

@@ -34,6 +34,8 @@ pub(crate) struct Cluster {
     processes: Vec<Option<Child>>,
     /// Flags that every node gets beside its own.
     pub(crate) flags: Vec<String>,
+    /// The one of the nodes that is a witness.
+    pub(crate) witness: Option<usize>,
     /// Whether nodes record their cores' steps.
     pub(crate) traced: bool,
     /// The nodes from here on join, and wait to be added.
@@ -52,6 +54,7 @@ impl Cluster {
             under: BTreeMap::new(),
             processes: (0..nodes).map(|_| None).collect(),
             flags: Vec::new(),
+            witness: None,
             traced: false,
             first_members: nodes,
             agent: agent(Duration::from_secs(8)),
@@ -126,6 +129,12 @@ impl Cluster {
             command.arg("--join");
         } else {
             command.args(["--members", &members.join(",")]);
+        }
+        if let Some(witness) = self.witness {
+            if witness <= self.first_members {
+                command.args(["--witnesses", &witness.to_string()]);
+            }
+            command.args((witness == node).then_some("--witness"));
         }
         if self.traced {
             command.arg("--trace").arg(self.trace(node));

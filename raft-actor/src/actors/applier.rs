@@ -66,6 +66,8 @@ pub(crate) struct Applier<S: StateMachine> {
 pub(crate) struct Snapshots {
     pub(crate) storage: Arc<dyn SnapshotStorage>,
     pub(crate) snapshotter: Addr<snapshotter::Mail>,
+    /// Whether they are a witness's.
+    pub(crate) witness: bool,
 }
 
 impl<S: StateMachine> Applier<S> {
@@ -83,7 +85,7 @@ impl<S: StateMachine> Applier<S> {
             answers: Vec::new(),
             snapshots,
             applied: last,
-            membership: (membership_log_id, membership),
+            membership: (membership_log_id, *membership),
             turn_began: Time(0),
         }
     }
@@ -96,7 +98,15 @@ impl<S: StateMachine> Applier<S> {
         };
         let (membership_log_id, membership) = self.membership.clone();
         let last = self.applied;
-        let snapshot = SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0 };
+        let witness = snapshots.witness;
+        let snapshot = SnapshotMeta {
+            id,
+            last,
+            membership: Box::new(membership),
+            membership_log_id,
+            size_bytes: 0,
+            witness,
+        };
         snapshots.snapshotter.send(snapshotter::Mail::Write { snapshot, view });
     }
 
@@ -107,7 +117,7 @@ impl<S: StateMachine> Applier<S> {
         self.state_machine.restore(&mut *reader).map_err(|error| error.to_string())?;
         self.state_machine.flush(snapshot.last).await.map_err(|error| error.to_string())?;
         self.applied = snapshot.last;
-        self.membership = (snapshot.membership_log_id, snapshot.membership);
+        self.membership = (snapshot.membership_log_id, *snapshot.membership);
         self.consensus.send(consensus::Mail::Report(Input::SnapshotRestored { id }));
         Ok(())
     }

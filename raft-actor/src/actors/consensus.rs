@@ -107,6 +107,8 @@ pub(crate) struct Consensus<S: StateMachine> {
     ending: Arc<Ending>,
     acquaintances: Arc<Acquaintances>,
     watchers: Watchers,
+    is_witness: bool,
+    misfit: Option<String>,
     writes: Writes<S>,
     /// What may be under way here, for this node's clients and for those of others.
     write_permits: Permits,
@@ -153,6 +155,8 @@ impl<S: StateMachine> Consensus<S> {
             ending,
             acquaintances,
             watchers: Watchers::default(),
+            is_witness: false,
+            misfit: None,
             writes: Writes::new(run),
             write_permits,
             reads: Reads::new(run),
@@ -473,6 +477,7 @@ impl<S: StateMachine> Actor for Consensus<S> {
         if !context.is_stopping() {
             self.turn(now);
             self.shut_down(now, context);
+            self.end_if_misfit(context);
             self.watchers.pass_time(now, &self.raft, self.config.election_timeout_min);
         }
         if context.is_stopping() {

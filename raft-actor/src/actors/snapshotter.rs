@@ -51,6 +51,8 @@ pub(crate) struct Part {
 pub(crate) struct Snapshotter<S: StateMachine> {
     storage: Arc<dyn SnapshotStorage>,
     consensus: Addr<consensus::Mail<S>>,
+    /// Whether this node is a witness.
+    witness: bool,
     /// Bytes a second; 0: without a limit.
     rate_bytes: u64,
     /// What was sent has used up the rate until then.
@@ -61,9 +63,10 @@ impl<S: StateMachine> Snapshotter<S> {
     pub(crate) fn new(
         storage: Arc<dyn SnapshotStorage>,
         consensus: Addr<consensus::Mail<S>>,
+        witness: bool,
         rate_bytes: u64,
     ) -> Snapshotter<S> {
-        Snapshotter { storage, consensus, rate_bytes, free_at: Time(0) }
+        Snapshotter { storage, consensus, witness, rate_bytes, free_at: Time(0) }
     }
 
     fn write(&self, snapshot: SnapshotMeta, view: SnapshotView, context: &Context<Mail>) {
@@ -122,6 +125,13 @@ impl<S: StateMachine> Snapshotter<S> {
         match mail {
             Mail::Write { snapshot, view } => self.write(snapshot, view, context),
             Mail::Send { part, by } => self.send(part, &by, context).await?,
+            Mail::Store { snapshot, .. } if snapshot.witness && !self.witness => {
+                return Err(StorageError::Refused(
+                    "the leader takes this node for a witness, and sends a snapshot that holds no state; \
+                     start it as a witness, or remove it and add it anew as a full member"
+                        .to_owned(),
+                ));
+            }
             Mail::Store { snapshot, offset, data } => {
                 let next_offset = self.storage.receive_chunk(&snapshot, offset, data).await?;
                 let stored = Input::SnapshotChunkStored { id: snapshot.id, next_offset };

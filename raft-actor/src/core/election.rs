@@ -33,7 +33,7 @@ impl Raft {
 
     pub(super) fn election_timed_out(&mut self) {
         self.reset_election_deadline();
-        if self.may_campaign() {
+        if self.may_campaign() && !self.lets_others_stand() {
             self.start_pre_vote();
         } else {
             // Raft §6: learners and removed servers never campaign; they only stop counting on a silent
@@ -42,15 +42,12 @@ impl Raft {
         }
     }
 
-    /// Whether this node votes; or did, and may be needed until the membership without it is committed: the
-    /// others' logs may all be behind its own (thesis §4.2.2). Its own vote does not count then.
-    pub(super) fn may_campaign(&self) -> bool {
-        let (log_id, membership) = self.log.membership();
-        if self.is_disowned() {
-            return false;
-        }
-        let is_settled = log_id.index <= self.commit_index;
-        membership.is_voter(self.id) || (!is_settled && self.log.previous_membership().is_voter(self.id))
+    /// Raft §5.2: the leader of this term was heard. Whoever was a candidate goes back to following.
+    pub(super) fn hear_leader(&mut self, leader: NodeId) {
+        self.become_follower(self.term(), Some(leader));
+        self.leader_contact = Some(self.now);
+        self.elections_left = None;
+        self.reset_election_deadline();
     }
 
     /// thesis §9.6: asks whether an election would succeed, before disturbing anyone with a new term.
@@ -189,6 +186,7 @@ impl Raft {
         let peers: Vec<NodeId> = self.peers().keys().copied().collect();
         let leadership = Leadership::new(peers, self.log.last().index.next(), self.now);
         self.state = State::Leader(Box::new(leadership));
+        self.elections_left = None;
         self.set_leader(Some(self.id));
         // Raft §5.4.2, §8: an entry of the new term commits what earlier terms left.
         self.append_own(crate::types::Payload::Noop);

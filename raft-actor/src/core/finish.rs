@@ -85,6 +85,7 @@ impl Raft {
         self.record_incarnations();
         self.follow_membership();
         self.confirm_reads();
+        self.relieve_witness();
         self.hand_over();
         self.compact();
         effects.append(&mut self.output.purges);

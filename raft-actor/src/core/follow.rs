@@ -16,6 +16,8 @@ pub(super) struct Following {
     verified: LogIndex,
     /// The leader's latest round of heartbeats.
     round: u64,
+    /// Up to here every full voter is known to have the log, as leaders have told a witness.
+    pub(super) held_index: LogIndex,
     /// The leader is to be told `match_index`.
     pub(super) ack_due: bool,
     /// Reads that the leader was asked about, and when.
@@ -77,10 +79,8 @@ impl Raft {
             // believed.
             return;
         }
-        // Raft §5.2: a candidate that hears the leader of its term goes back to following.
-        self.become_follower(self.term(), Some(from));
-        self.leader_contact = Some(self.now);
-        self.reset_election_deadline();
+        self.hear_leader(from);
+        self.following.held_index = self.following.held_index.max(request.held_index);
         let is_new_round = request.round > self.following.round;
         self.following.round = self.following.round.max(request.round);
 

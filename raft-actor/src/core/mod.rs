@@ -16,6 +16,10 @@
 //! unless leases rest on it. A vote is given once a term, to a log at least as new as the voter's own, and is
 //! on the disk before it is told, to oneself too.
 //!
+//! Where members have priorities, those below the highest let others stand first; one with priority 0 never
+//! stands. A witness, which has no state machine, stands last of all, takes no proposals when it leads, and
+//! hands over to the first full voter that has its last entry.
+//!
 //! # Replication (Raft §5.3; thesis §10.2)
 //!
 //! The leader sends a window of AppendEntries to each peer, while its own disk writes the same entries: its
@@ -113,6 +117,7 @@ mod receive;
 mod reconfigure;
 mod replication;
 mod snapshot;
+mod standing;
 mod transfer;
 mod view;
 
@@ -149,6 +154,8 @@ pub struct Raft {
     /// When the leader was last heard.
     leader_contact: Option<Time>,
     election_deadline: Time,
+    /// Election timeouts that are left to others; none while a leader is heard.
+    elections_left: Option<usize>,
     log: Log,
     commit_index: LogIndex,
     /// Up to here entries were given out to be applied.
@@ -197,6 +204,7 @@ impl Raft {
             leader: None,
             leader_contact: None,
             election_deadline: now,
+            elections_left: None,
             log: Log::new(state, base),
             // Raft Figure 2: what is committed is not remembered; the next leader tells.
             commit_index: purged,

@@ -89,6 +89,10 @@ impl Raft {
         if let Some(transfer) = &leadership.transfer {
             return Err(ChangeError::NotLeader { leader: Some(transfer.to) });
         }
+        if self.is_witness() {
+            // It leads for a moment only.
+            return Err(ChangeError::NotLeader { leader: None });
+        }
         if self.commit_index < leadership.term_start && !is_on(Mutant::ChangesMembersAtOnce) {
             // Ongaro 2015, on single-server changes: an earlier leader's change, which this one does not
             // have, could otherwise be committed beside its own by a quorum that shares nobody with its.

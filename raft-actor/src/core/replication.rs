@@ -60,10 +60,10 @@ impl Raft {
     pub(super) fn propose(&mut self, commands: Vec<Bytes>) {
         let count = commands.len() as u64;
         match &self.state {
-            // thesis §3.10: a leader that hands over takes no more.
+            // thesis §3.10: a leader that hands over takes no more. A witness is about to.
             State::Leader(leadership) => {
-                if let Some(transfer) = &leadership.transfer {
-                    let leader = Some(transfer.to);
+                if leadership.transfer.is_some() || self.is_witness() {
+                    let leader = leadership.transfer.as_ref().map(|transfer| transfer.to);
                     self.output.events.push(Effect::ProposalRefused { leader, count });
                     return;
                 }
@@ -149,6 +149,8 @@ impl Raft {
     pub(super) fn replicate(&mut self) {
         let commit = self.commit_index;
         let term = self.term();
+        let has_witnesses = !self.membership().witnesses().is_empty();
+        let held = if has_witnesses { self.held_index() } else { LogIndex(0) };
         let Raft { state: State::Leader(leadership), log, config, output, snapshots, now, .. } = self else {
             return;
         };
@@ -157,6 +159,7 @@ impl Raft {
         let last = log.last().index;
         for (id, peer) in &mut leadership.peers {
             snapshots.feed(*id, peer, log, (term, *now), config, &mut output.snapshots);
+            let held_index = if log.membership().1.is_witness(*id) { held } else { LogIndex(0) };
             let mut is_told = false;
             while peer.next_index() <= last && peer.has_room(config.inflight_max, config.inflight_bytes_max) {
                 let next = peer.next_index();
@@ -176,7 +179,8 @@ impl Raft {
                 };
                 let prev_log_id = LogId::new(prev, next.previous());
                 peer.sent(entries[entries.len() - 1].id.index, bytes, commit, round);
-                let append = AppendEntries { term, prev_log_id, entries, leader_commit: commit, round };
+                let append =
+                    AppendEntries { term, prev_log_id, entries, leader_commit: commit, round, held_index };
                 output.outbox.push((*id, Message::AppendEntries(append)));
                 is_told = true;
             }
@@ -193,6 +197,7 @@ impl Raft {
                 entries: Entries::empty(),
                 leader_commit: commit,
                 round,
+                held_index,
             };
             output.outbox.push((*id, Message::AppendEntries(append)));
         }
@@ -224,7 +229,9 @@ impl Raft {
         let round = leadership.round;
         peer.sent(last.id.index, entries.size_bytes(), commit, round);
         let prev_log_id = LogId::new(prev, before);
-        let append = AppendEntries { term, prev_log_id, entries, leader_commit: commit, round };
+        // The next heartbeat tells a witness what it need not keep.
+        let held_index = LogIndex(0);
+        let append = AppendEntries { term, prev_log_id, entries, leader_commit: commit, round, held_index };
         output.outbox.push((to, Message::AppendEntries(append)));
     }
 }

@@ -169,8 +169,10 @@ impl Snapshots {
         // One that has not begun gives way to a newer one; one that has is of use as it is.
         let is_superseded =
             peer.feed.as_ref().is_some_and(|feed| feed.sent == 0 && feed.snapshot.last < latest.last);
-        if (peer.feed.is_none() && is_behind) || is_superseded {
-            peer.begin_snapshot(Feed::new(latest.clone(), patience), purged);
+        if ((peer.feed.is_none() && is_behind) || is_superseded)
+            && let Some(snapshot) = snapshot_for(to, latest, log)
+        {
+            peer.begin_snapshot(Feed::new(snapshot, patience), purged);
         }
         let Some(feed) = &mut peer.feed else { return };
         for (offset, bytes_max) in feed.next_parts(now, config.snapshot_chunk_bytes) {
@@ -191,7 +193,7 @@ impl Raft {
             self.given_index = self.given_index.max(index);
             self.applied_index = self.applied_index.max(index);
             self.snapshots.taken_index = index;
-            self.log.set_base(snapshot.membership.clone(), snapshot.membership_log_id);
+            self.log.set_base((*snapshot.membership).clone(), snapshot.membership_log_id);
             self.snapshots.latest = Some(snapshot);
             // What was purged may have held the members.
             self.follow_first_membership();
@@ -240,7 +242,11 @@ impl Raft {
         let Some(latest) = &self.snapshots.latest else { return };
         let covered = LogIndex(latest.last.index.0.saturating_sub(self.config.trailing_entries));
         // A snapshot of the leader's may cover what this node has in its log and has not applied yet.
-        let index = covered.min(self.applied_index);
+        let mut index = covered.min(self.applied_index);
+        if self.is_witness() {
+            // It may have to hand these entries on, and has nothing to send in their place.
+            index = index.min(self.held_index());
+        }
         if index > self.log.purged().index
             && let Some(term) = self.log.term_at(index)
         {
@@ -266,9 +272,11 @@ impl Raft {
     pub(super) fn snapshot_gone(&mut self, id: u64) {
         let Raft { state: State::Leader(leadership), snapshots, log, config, .. } = self else { return };
         let Some(latest) = snapshots.latest.as_ref().filter(|latest| latest.id != id) else { return };
-        for peer in leadership.peers.values_mut() {
-            if peer.feed.as_ref().is_some_and(|feed| feed.snapshot.id == id) {
-                let feed = Feed::new(latest.clone(), config.election_timeout_max);
+        for (to, peer) in &mut leadership.peers {
+            if peer.feed.as_ref().is_some_and(|feed| feed.snapshot.id == id)
+                && let Some(snapshot) = snapshot_for(*to, latest, log)
+            {
+                let feed = Feed::new(snapshot, config.election_timeout_max);
                 peer.begin_snapshot(feed, log.purged().index);
             }
         }
@@ -295,9 +303,7 @@ impl Raft {
         if self.role() == Role::Leader || is_other_leader || !is_well_formed(&request) {
             return;
         }
-        self.become_follower(self.term(), Some(from));
-        self.leader_contact = Some(self.now);
-        self.reset_election_deadline();
+        self.hear_leader(from);
         if !self.snapshots.enabled || self.snapshots.is_restoring() || self.is_covered(&request.snapshot) {
             return;
         }
@@ -373,7 +379,7 @@ impl Raft {
         effects.push(Effect::Purge { through: snapshot.last });
         self.output.purges = effects;
         self.log.begin_after(snapshot.last);
-        self.log.set_base(snapshot.membership.clone(), snapshot.membership_log_id);
+        self.log.set_base((*snapshot.membership).clone(), snapshot.membership_log_id);
         self.commit_to(snapshot.last.index);
         self.given_index = snapshot.last.index;
         self.snapshots.not_taken(snapshot.last.index);
@@ -392,6 +398,16 @@ impl Raft {
         self.following.verified_to(snapshot.last.index);
         self.answer_install(&snapshot, snapshot.size_bytes, true);
     }
+}
+
+/// What a peer is sent where `latest` is the leader's newest.
+fn snapshot_for(to: NodeId, latest: &SnapshotMeta, log: &Log) -> Option<SnapshotMeta> {
+    if log.membership().1.is_witness(to) {
+        // It needs to know where its log goes on, and who the members are: no state.
+        return Some(SnapshotMeta { size_bytes: 0, witness: true, ..latest.clone() });
+    }
+    // A full member is never given a witness's emptiness: it waits for a leader that has more.
+    (!latest.witness).then(|| latest.clone())
 }
 
 /// A place that a committed entry of this leader can have, and members.

@@ -30,12 +30,12 @@ impl Raft {
         }
     }
 
-    /// Who is to lead: the one named, or the voter that is furthest ahead among those heard of late. Only a
-    /// voter.
-    fn successor(&self, to: Option<NodeId>) -> Option<NodeId> {
+    /// Who is to lead: the one named, or the voter that is furthest ahead among those heard of late, and of
+    /// several such the one with the highest priority. Never a witness, nor one with priority 0.
+    pub(super) fn successor(&self, to: Option<NodeId>) -> Option<NodeId> {
         let State::Leader(leadership) = &self.state else { return None };
         let membership = self.membership();
-        let voters = leadership.peers.iter().filter(|(node, _)| membership.is_voter(**node));
+        let voters = leadership.peers.iter().filter(|(node, _)| membership.may_lead(**node));
         if let Some(to) = to {
             return voters.map(|(node, _)| *node).find(|node| *node == to);
         }
@@ -44,7 +44,9 @@ impl Raft {
         });
         // The lowest id among equals, so that the same state chooses the same node.
         heard
-            .max_by_key(|(node, peer)| (peer.match_index(), std::cmp::Reverse(**node)))
+            .max_by_key(|(node, peer)| {
+                (peer.match_index(), membership.priority(**node), std::cmp::Reverse(**node))
+            })
             .map(|(node, _)| *node)
     }
 

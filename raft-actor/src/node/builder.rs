@@ -46,6 +46,9 @@ pub struct NodeBuilder<S: StateMachine> {
     group: GroupId,
     state_machine: S,
     members: Vec<(NodeId, String)>,
+    priorities: Vec<(NodeId, u8)>,
+    witnesses: Vec<NodeId>,
+    is_witness: bool,
     joins: bool,
     config: Config,
     storage: Option<Box<dyn LogStorage>>,
@@ -62,6 +65,9 @@ impl<S: StateMachine> NodeBuilder<S> {
             group: GroupId(0),
             state_machine,
             members: Vec::new(),
+            priorities: Vec::new(),
+            witnesses: Vec::new(),
+            is_witness: false,
             joins: false,
             config: Config::default(),
             storage: None,
@@ -80,6 +86,25 @@ impl<S: StateMachine> NodeBuilder<S> {
         members: impl IntoIterator<Item = (NodeId, A)>,
     ) -> NodeBuilder<S> {
         self.members = members.into_iter().map(|(node, address)| (node, address.into())).collect();
+        self
+    }
+
+    /// Those of the initial members that are witnesses, the same on every node. Such a node is built by
+    /// [`Node::witness`].
+    pub fn witnesses(mut self, witnesses: impl IntoIterator<Item = NodeId>) -> NodeBuilder<S> {
+        self.witnesses = witnesses.into_iter().collect();
+        self
+    }
+
+    /// Priorities of initial members for election, the same on every node; 1 for those that are not named.
+    /// See [`MembershipStep::SetPriority`](crate::membership::MembershipStep::SetPriority).
+    pub fn priorities(mut self, priorities: impl IntoIterator<Item = (NodeId, u8)>) -> NodeBuilder<S> {
+        self.priorities = priorities.into_iter().collect();
+        self
+    }
+
+    pub(super) fn into_witness(mut self) -> NodeBuilder<S> {
+        self.is_witness = true;
         self
     }
 
@@ -153,7 +178,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         };
         let snapshots = self.snapshots.clone();
         let (mut state, restored) =
-            recover(&mut *storage, snapshots.as_deref(), &mut self.state_machine).await?;
+            recover(&mut *storage, snapshots.as_deref(), &mut self.state_machine, self.is_witness).await?;
         if state.is_new() && !self.joins {
             // Made before the wait: a future that borrows the builder while it waits could not change
             // threads.
@@ -171,6 +196,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         if snapshots.is_some() {
             raft = raft.with_snapshots(restored.clone());
         }
+        fits(raft.membership(), id, self.is_witness)?;
         tracing::info!(
             node = %id,
             term = %raft.term(),
@@ -188,10 +214,17 @@ impl<S: StateMachine> NodeBuilder<S> {
         if self.members.is_empty() {
             return Err(StartError::NoMembers { node });
         }
-        let membership = Membership::new(self.members.iter().cloned())?;
+        let mut membership = Membership::new(self.members.iter().cloned())?;
         if !membership.contains(node) {
             return Err(StartError::NotAMember { node });
         }
+        for (member, priority) in &self.priorities {
+            membership = membership.with_priority(*member, *priority)?;
+        }
+        for witness in &self.witnesses {
+            membership = membership.with_witness(*witness)?;
+        }
+        fits(&membership, node, self.is_witness)?;
         let hard_state = HardState { term: Term(1), voted_for: None };
         let genesis = membership.genesis_of_voters();
         let membership = Payload::Membership(membership.with_genesis(genesis));
@@ -235,7 +268,9 @@ impl<S: StateMachine> NodeBuilder<S> {
         let store = LogStore::new(storage, consensus.clone());
         watch.start_counted(runtime, place, "log store", &log_store, store);
         let snapshots = self.snapshots.zip(snapshotter.clone());
-        let snapshots = snapshots.map(|(storage, snapshotter)| applier::Snapshots { storage, snapshotter });
+        let witness = self.is_witness;
+        let snapshots =
+            snapshots.map(|(storage, snapshotter)| applier::Snapshots { storage, snapshotter, witness });
         let apply = Applier::new(self.state_machine, consensus.clone(), snapshots, restored);
         watch.start_counted(runtime, place, "applier", &applier, apply);
         let run = runtime.random() as u32;
@@ -243,7 +278,8 @@ impl<S: StateMachine> NodeBuilder<S> {
         let (config, known) = (self.config.clone(), acquaintances.clone());
         let writes = Permits::new(self.config.writes_max, self.config.write_bytes_max);
         let actor = Consensus::new(raft, config, cast, ending.clone(), known, writes.clone(), run);
-        let actor = actor.with_addresses(given).with_watchers(Watchers::new(self.observers));
+        let actor = actor.with_addresses(given).with_witness(witness);
+        let actor = actor.with_watchers(Watchers::new(self.observers));
         let presence = Presence::new(&ending);
         let last = LastWord { presence, log_store, applier: applier.clone(), timer, snapshotter };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
@@ -271,7 +307,7 @@ impl<S: StateMachine> NodeBuilder<S> {
     ) -> Option<Addr<snapshotter::Mail>> {
         let storage = self.snapshots.clone()?;
         let rate_bytes = self.config.snapshot_rate_bytes;
-        let snapshotter = Snapshotter::new(storage, watch.consensus.clone(), rate_bytes);
+        let snapshotter = Snapshotter::new(storage, watch.consensus.clone(), self.is_witness, rate_bytes);
         let mailbox = Addr::new(0);
         watch.start(runtime, Place::Group(self.group), "snapshotter", &mailbox, snapshotter);
         Some(mailbox)
@@ -311,6 +347,11 @@ impl<S: StateMachine> NodeBuilder<S> {
             mailbox
         })
     }
+}
+
+/// Whether a node is what it is by the members.
+fn fits(membership: &Membership, node: NodeId, is_witness: bool) -> Result<(), MembershipError> {
+    membership.misfit(node, is_witness).map_or(Ok(()), Err)
 }
 
 #[cfg(feature = "actix")]

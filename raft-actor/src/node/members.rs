@@ -44,6 +44,18 @@ impl<S: StateMachine> Node<S> {
         self.change_membership(MembershipChange::new().add_learner(node, address)).await
     }
 
+    /// Adds a witness that learns without a vote. Start it with [`Node::witness`] and
+    /// [`NodeBuilder::join`](super::NodeBuilder::join), before this or after.
+    pub async fn add_witness(&self, node: NodeId, address: impl Into<String>) -> Result<LogId, ChangeError> {
+        self.change_membership(MembershipChange::new().add_witness(node, address)).await
+    }
+
+    /// Gives a member a priority for election: with 0 it never stands; of the others, those with the highest
+    /// stand first. Who leads goes on.
+    pub async fn set_priority(&self, node: NodeId, priority: u8) -> Result<LogId, ChangeError> {
+        self.change_membership(MembershipChange::new().set_priority(node, priority)).await
+    }
+
     /// Gives a learner a vote, if it has caught up: otherwise it is refused, with its lag.
     pub async fn promote(&self, node: NodeId) -> Result<LogId, ChangeError> {
         self.change_membership(MembershipChange::new().promote(node)).await

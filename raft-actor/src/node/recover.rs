@@ -12,8 +12,9 @@ pub(super) async fn recover<S: StateMachine>(
     log: &mut dyn LogStorage,
     snapshots: Option<&dyn SnapshotStorage>,
     state_machine: &mut S,
+    is_witness: bool,
 ) -> Result<(LogState, Option<SnapshotMeta>), StartError> {
-    let (mut state, newest) = look(log, snapshots).await?;
+    let (mut state, newest) = look(log, snapshots, is_witness).await?;
     if let Some(snapshot) = &newest {
         follow(log, &mut state, snapshot).await?;
         if let Some(snapshots) = snapshots {
@@ -28,6 +29,7 @@ pub(super) async fn recover<S: StateMachine>(
 pub(super) async fn look(
     log: &mut dyn LogStorage,
     snapshots: Option<&dyn SnapshotStorage>,
+    is_witness: bool,
 ) -> Result<(LogState, Option<SnapshotMeta>), StorageError> {
     let state = log.recover().await?;
     refuse_a_forgotten_vote(&state)?;
@@ -45,6 +47,13 @@ pub(super) async fn look(
         }
         return Ok((state, None));
     };
+    if snapshot.witness && !is_witness {
+        return refuse(format!(
+            "the snapshot of {} is a witness's, and holds no state: no full node and no cluster can be made \
+             of it; start the node as a witness, or remove it and add it anew with an empty folder",
+            snapshot.last
+        ));
+    }
     if state.is_new() {
         return refuse(format!(
             "there is a snapshot of {}, but the log is new: term and vote are lost; bring the log back, or \

@@ -57,7 +57,8 @@ impl<'a> Survivor<'a> {
         log: &'a mut dyn LogStorage,
         snapshots: Option<&dyn SnapshotStorage>,
     ) -> Result<Survivor<'a>, SurvivorError> {
-        let (state, snapshot) = look(log, snapshots).await?;
+        // It is to be a full member: a witness that has let go of its log cannot.
+        let (state, snapshot) = look(log, snapshots, false).await?;
         if state.is_new() {
             return Err(SurvivorError::Empty);
         }
@@ -83,7 +84,7 @@ impl<'a> Survivor<'a> {
     /// The newest members that the node knows of, committed or not.
     pub fn membership(&self) -> Membership {
         let newest = self.state.memberships.last().map(|(_, membership)| membership.clone());
-        let of_snapshot = || self.snapshot.as_ref().map(|snapshot| snapshot.membership.clone());
+        let of_snapshot = || self.snapshot.as_ref().map(|snapshot| (*snapshot.membership).clone());
         newest.or_else(of_snapshot).unwrap_or_default()
     }
 

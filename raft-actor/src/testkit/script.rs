@@ -19,7 +19,8 @@
 //! | `pass 300ms` | the clock moves, everyone ticks when it is due, and all comes to rest each time |
 //! | `propose n1 a b`, `read n1 7`, `transfer n1 n2` | clients of n1; a read has a number |
 //! | `read n1 7 lease`, `read n1 7 within 500ms` | a read that trusts clocks, or may be a little stale |
-//! | `change n1 add-learner n4, promote n5` | also `demote`, `remove`, `set-address n4 there`: one change |
+//! | `change n1 add-learner n4, promote n5` | `demote`, `remove`, `set-address n4 there`; one change |
+//! | `change n1 add-witness n4, set-priority n5 7` | the same for how members stand |
 //! | `snapshot n1` | n1 is to take a snapshot now |
 //! | `stall n1`, `resume n1` | n1's state machine stands still, works on |
 //! | `unreachable n1 n2` | n1 is told that its link to n2 broke |

@@ -67,6 +67,7 @@ fn append() -> BoxedStrategy<AppendEntries> {
                 entries,
                 leader_commit: LogIndex(commit),
                 round,
+                held_index: LogIndex(0),
             }
         })
         .boxed()
@@ -295,6 +296,7 @@ impl Target {
             entries: entries.collect::<Vec<_>>().into(),
             leader_commit: LogIndex((index.0 + count).saturating_sub(uncommitted)),
             round: 0,
+            held_index: LogIndex(0),
         })
     }
 

@@ -16,11 +16,13 @@ fn before(voters: &BTreeSet<u64>, learners: &BTreeSet<u64>) -> Membership {
 
 fn step() -> impl Strategy<Value = MembershipStep> {
     let node = (0_u64..9).prop_map(NodeId);
-    (0..5_u8, node).prop_map(|(kind, node)| match kind {
+    (0..7_u8, node).prop_map(|(kind, node)| match kind {
         0 => MembershipStep::AddLearner { node, address: format!("new {node}") },
         1 => MembershipStep::Promote { node },
         2 => MembershipStep::Demote { node },
         3 => MembershipStep::Remove { node },
+        4 => MembershipStep::AddWitness { node, address: format!("new {node}") },
+        5 => MembershipStep::SetPriority { node, priority: 3 },
         _ => MembershipStep::SetAddress { node, address: format!("new {node}") },
     })
 }
@@ -28,8 +30,9 @@ fn step() -> impl Strategy<Value = MembershipStep> {
 /// Who a node is after a step, from who it was: `None` for nobody, else whether it votes.
 fn naive(was: Option<bool>, step: &MembershipStep) -> Result<Option<bool>, ()> {
     match (was, step) {
-        (None, MembershipStep::AddLearner { .. }) => Ok(Some(false)),
-        (None, _) | (Some(_), MembershipStep::AddLearner { .. }) => Err(()),
+        (None, MembershipStep::AddLearner { .. } | MembershipStep::AddWitness { .. }) => Ok(Some(false)),
+        (None, _) => Err(()),
+        (Some(_), MembershipStep::AddLearner { .. } | MembershipStep::AddWitness { .. }) => Err(()),
         (Some(_), MembershipStep::Promote { .. }) => Ok(Some(true)),
         (Some(_), MembershipStep::Demote { .. }) => Ok(Some(false)),
         (Some(_), MembershipStep::Remove { .. }) => Ok(None),
@@ -43,7 +46,9 @@ fn node_of(step: &MembershipStep) -> NodeId {
         | MembershipStep::Promote { node }
         | MembershipStep::Demote { node }
         | MembershipStep::Remove { node }
-        | MembershipStep::SetAddress { node, .. } => *node,
+        | MembershipStep::SetAddress { node, .. }
+        | MembershipStep::AddWitness { node, .. }
+        | MembershipStep::SetPriority { node, .. } => *node,
         other => panic!("a step that this test does not know: {other:?}"),
     }
 }
@@ -84,8 +89,16 @@ proptest! {
             prop_assert_eq!(Ok(standing(&after, node)), expected);
             let is_new = matches!(
                 step,
-                Some(MembershipStep::AddLearner { .. } | MembershipStep::SetAddress { .. })
+                Some(
+                    MembershipStep::AddLearner { .. }
+                        | MembershipStep::AddWitness { .. }
+                        | MembershipStep::SetAddress { .. }
+                )
             );
+            let is_witness = matches!(step, Some(MembershipStep::AddWitness { .. }));
+            prop_assert_eq!(after.is_witness(node), is_witness);
+            let is_raised = matches!(step, Some(MembershipStep::SetPriority { .. }));
+            prop_assert_eq!(after.priority(node), if is_raised { 3 } else { 1 });
             let address = format!("{} {node}", if is_new { "new" } else { "old" });
             prop_assert_eq!(after.address(node), after.contains(node).then_some(&*address));
         }

@@ -16,3 +16,4 @@ mod reading;
 mod replicating;
 pub(crate) mod schedule;
 mod snapshots;
+mod standing;

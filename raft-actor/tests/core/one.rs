@@ -43,6 +43,7 @@ pub(super) fn append(term: u64, prev: LogId, terms: &[u64], commit: u64) -> Mess
         entries: entries.collect::<Vec<_>>().into(),
         leader_commit: LogIndex(commit),
         round: 0,
+        held_index: LogIndex(0),
     })
 }
 

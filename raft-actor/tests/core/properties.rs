@@ -153,6 +153,7 @@ proptest! {
                 entries: entries.into(),
                 leader_commit: LogIndex(0),
                 round: 0,
+                held_index: LogIndex(0),
             };
             let from = term % 2 + 2;
             model.take(&one.receive(from, Message::AppendEntries(request)));

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use raft_actor::{
     config::Config,
     core::Input,
-    membership::MembershipChange,
+    membership::{Membership, MembershipChange},
     message::ReadId,
     types::{NodeId, Role, Term},
 };
@@ -68,6 +68,8 @@ struct Run {
     size: u64,
     /// Whether members come and go.
     changes: bool,
+    /// Whether they have priorities, and some are witnesses.
+    standing: bool,
     sequence: u64,
     counts: Counts,
 }
@@ -128,6 +130,10 @@ impl Run {
         for _ in 0..[1, 1, 1, 2, 3][self.random.usize(0..5)] {
             let node = NodeId(self.any());
             change = match (membership.voters().contains(&node), self.random.u32(0..4)) {
+                _ if !membership.contains(node) && self.standing && self.random.bool() => {
+                    change.add_witness(node, format!("node-{node}"))
+                }
+                (_, 3) if self.standing => change.set_priority(node, self.random.u8(1..4)),
                 _ if !membership.contains(node) => change.add_learner(node, format!("node-{node}")),
                 (false, 0) | (true, 1) => change.remove(node),
                 (true, 2) => change.demote(node),
@@ -225,6 +231,7 @@ impl Run {
         let committed = self.cluster.committed.len();
         assert_eq!(committed, before + 1, "the last command is committed");
         let membership = self.cluster.raft(leader).membership().clone();
+        assert!(!membership.is_witness(NodeId(leader)), "a witness leads for a moment only");
         assert!(!membership.is_joint(), "no change is left half made");
         for node in membership.nodes() {
             let applied = self.cluster.nodes[&node].applied.len();
@@ -234,17 +241,34 @@ impl Run {
     }
 }
 
+/// Voters with priorities above 0, most often one of them a witness.
+fn standing_voters(size: u64, random: &mut Rng) -> Membership {
+    let priority = |all: Membership, node| {
+        all.with_priority(NodeId(node), random.u8(1..4)).expect("a member that may lead")
+    };
+    let members = (1..=size).fold(voters(size), priority);
+    let witness = NodeId(random.u64(1..=size));
+    members.clone().with_witness(witness).unwrap_or(members)
+}
+
 /// Runs one schedule, with as many nodes that may join, and changes of members where there are any.
 pub(crate) fn run_one(seed: u64, steps: usize, joining: u64) -> Counts {
+    run_one_of(seed, steps, joining, false)
+}
+
+/// The same; where they are `standing`, members have priorities, and some are witnesses.
+fn run_one_of(seed: u64, steps: usize, joining: u64, standing: bool) -> Counts {
     let mut random = Rng::with_seed(seed);
     let size = [1, 2, 3, 3, 3, 4, 5, 5][random.usize(0..8)];
     let config = config(&mut random);
-    let mut cluster = Cluster::with(voters(size), config, seed);
+    let members = if standing { standing_voters(size, &mut random) } else { voters(size) };
+    let mut cluster = Cluster::with(members, config, seed);
     cluster.tail_max = random.usize(0..6);
     (1..=joining).for_each(|number| cluster.join(size + number));
     let size = size + joining;
     let changes = joining > 0;
-    let mut run = Run { cluster, random, size, changes, sequence: 0, counts: Counts::default() };
+    let (sequence, counts) = Default::default();
+    let mut run = Run { cluster, random, size, changes, standing, sequence, counts };
     for _ in 0..steps {
         run.step();
     }
@@ -259,10 +283,10 @@ pub(crate) fn run_one(seed: u64, steps: usize, joining: u64) -> Counts {
 }
 
 /// Runs so many schedules, with nodes that may join and changes of members where `joining` is more than none.
-fn run(seeds: u64, steps: usize, joining: u64) -> Counts {
+fn run(seeds: u64, steps: usize, joining: u64, standing: bool) -> Counts {
     let mut total = Counts::default();
     for seed in 0..seeds {
-        total.add(&run_one(seed, steps, joining));
+        total.add(&run_one_of(seed, steps, joining, standing));
     }
     println!("{seeds} seeds of {steps} steps: {total:?}");
     total
@@ -271,7 +295,7 @@ fn run(seeds: u64, steps: usize, joining: u64) -> Counts {
 #[test]
 fn no_random_schedule_breaks_the_five_properties_of_figure_3() {
     let seeds = crate::seeds(SEEDS);
-    let total = run(seeds, STEPS, 0);
+    let total = run(seeds, STEPS, 0, false);
     assert!(total.elections > seeds * 2, "vacuous: {total:?}");
     assert!(total.commits as u64 > seeds * 15, "vacuous: {total:?}");
     assert!(total.crashes as u64 > seeds * 2, "vacuous: {total:?}");
@@ -282,8 +306,17 @@ fn no_random_schedule_breaks_the_five_properties_of_figure_3() {
 
 #[test]
 fn no_random_schedule_breaks_them_while_members_come_and_go() {
-    let total = run(crate::seeds(360), 2000, 2);
+    let total = run(crate::seeds(360), 2000, 2, false);
     assert!(total.commits > 5000 && total.crashes > 500 && total.partitions > 500, "vacuous: {total:?}");
     assert!(total.changes_begun > 400 && total.joint > 60, "vacuous: {total:?}");
     assert!(total.leaders_removed > 20 && total.reads > 100, "vacuous: {total:?}");
+}
+
+#[test]
+fn no_random_schedule_breaks_them_where_members_have_priorities_and_some_are_witnesses() {
+    let total = run(crate::seeds(160), STEPS, 0, true);
+    assert!(total.commits > 1000 && total.crashes > 200 && total.partitions > 100, "vacuous: {total:?}");
+    let total = run(crate::seeds(120), 2000, 2, true);
+    assert!(total.commits > 1000 && total.crashes > 200 && total.partitions > 100, "vacuous: {total:?}");
+    assert!(total.changes_begun > 100 && total.joint > 20, "vacuous: {total:?}");
 }

@@ -25,7 +25,14 @@ fn config() -> Config {
 
 fn snapshot(number: u64, last: LogId) -> SnapshotMeta {
     let membership = voters(3);
-    SnapshotMeta { id: number, last, membership, membership_log_id: id(1, 1), size_bytes: 100 }
+    SnapshotMeta {
+        id: number,
+        last,
+        membership: Box::new(membership),
+        membership_log_id: id(1, 1),
+        size_bytes: 100,
+        witness: false,
+    }
 }
 
 /// Node 1 of three, that keeps snapshots; its log is on the disk.
@@ -347,7 +354,7 @@ fn a_snapshots_membership_is_the_base_and_term_and_vote_stay() {
     let mut one = follower(5, &[1]);
     let four = Membership::new((1..=4).map(|node| (NodeId(node), format!("n{node}")))).expect("four nodes");
     let mut whole = snapshot(7, id(3, 9));
-    (whole.membership, whole.membership_log_id) = (four.clone(), id(2, 4));
+    (whole.membership, whole.membership_log_id) = (four.clone().into(), id(2, 4));
     install(&mut one, 5, &whole);
     assert_eq!((one.raft.membership(), one.raft.membership_log_id()), (&four, id(2, 4)));
     assert_eq!((one.raft.term(), one.ends()), (Term(5), (id(3, 9), 9)));
@@ -359,6 +366,7 @@ fn a_snapshots_membership_is_the_base_and_term_and_vote_stay() {
         entries: vec![five].into(),
         leader_commit: LogIndex(9),
         round: 0,
+        held_index: LogIndex(0),
     };
     one.receive_and_flush(2, Message::AppendEntries(with_five));
     assert_eq!(one.raft.membership(), &voters(5));
@@ -376,7 +384,7 @@ fn a_purged_membership_stays_in_force() {
     one.receive_and_flush(2, append(1, id(1, 8), &[], 8));
     one.input(Input::Applied { index: LogIndex(8) });
     let mut taken = snapshot(7, id(1, 8));
-    (taken.membership, taken.membership_log_id) = (voters(5), id(1, 2));
+    (taken.membership, taken.membership_log_id) = (voters(5).into(), id(1, 2));
     assert_eq!(purges(&one.input(Input::SnapshotTaken { snapshot: taken })), [id(1, 6)]);
     assert_eq!((one.raft.membership(), one.raft.membership_log_id()), (&voters(5), id(1, 2)));
 }
@@ -401,7 +409,7 @@ fn a_stale_or_malformed_snapshot_changes_nothing() {
     assert_eq!(replies(&effects), [(0, false)]);
     assert_eq!(sends(&effects)[0].1.term(), Some(Term(5)), "the sender learns of the newer term");
     let mut without_members = snapshot(7, id(1, 9));
-    without_members.membership = Membership::default();
+    *without_members.membership = Membership::default();
     let too_long = part(5, &snapshot(7, id(1, 9)), 50, 60);
     let of_the_future = part(5, &snapshot(7, id(6, 9)), 0, 100);
     let at_the_end_of_numbers = part(5, &snapshot(7, id(1, u64::MAX)), 0, 100);

@@ -229,11 +229,19 @@ impl Reader<'_> {
         let id = self.u64("the snapshot's id")?;
         let last = self.log_id("the snapshot's last log id")?;
         let size_bytes = self.u64("the snapshot's size")?;
+        let witness = self.flag("whether the snapshot is a witness's")?;
         let membership_log_id = self.log_id("the membership's log id")?;
         let offset = self.offset + 4;
         let bytes = self.bytes("the membership")?;
         let membership = membership(&bytes).map_err(|reason| WireError::Membership { offset, reason })?;
-        Ok(SnapshotMeta { id, last, membership, membership_log_id, size_bytes })
+        Ok(SnapshotMeta {
+            id,
+            last,
+            membership: Box::new(membership),
+            membership_log_id,
+            size_bytes,
+            witness,
+        })
     }
 
     fn append(&mut self, limits: &Limits) -> Result<AppendEntries, WireError> {
@@ -241,6 +249,7 @@ impl Reader<'_> {
         let prev_log_id = self.log_id("the previous log id")?;
         let leader_commit = self.index("the leader's commit index")?;
         let round = self.u64("the round")?;
+        let held_index = self.index("the held index")?;
         let offset = self.offset;
         let count = self.count("entries", limits.entries_max, ENTRY_HEADER_BYTES)?;
         if prev_log_id.index.0.checked_add(count as u64).is_none() {
@@ -252,7 +261,8 @@ impl Reader<'_> {
             let index = LogIndex(prev_log_id.index.0 + number);
             entries.push(Entry::new(LogId { term, index }, self.payload()?));
         }
-        Ok(AppendEntries { term, prev_log_id, entries: Entries::from(entries), leader_commit, round })
+        let entries = Entries::from(entries);
+        Ok(AppendEntries { term, prev_log_id, entries, leader_commit, round, held_index })
     }
 
     fn payload(&mut self) -> Result<Payload, WireError> {
@@ -315,8 +325,8 @@ fn membership(bytes: &[u8]) -> Result<Membership, String> {
     if membership.voters().is_empty() {
         return Err("it has no voter".to_owned());
     }
-    let named = [membership.voters(), membership.outgoing(), membership.learners()];
-    for node in named.into_iter().flatten() {
+    let named = [membership.voters(), membership.outgoing(), membership.learners(), membership.witnesses()];
+    for node in named.into_iter().flatten().chain(membership.priorities().keys()) {
         if !membership.contains(*node) {
             return Err(format!("node {node} has no address"));
         }

@@ -159,6 +159,7 @@ fn encode_install(
     frame.put_u64_le(snapshot.id);
     put_log_id(snapshot.last, frame);
     frame.put_u64_le(snapshot.size_bytes);
+    frame.put_u8(u8::from(snapshot.witness));
     put_log_id(snapshot.membership_log_id, frame);
     let membership = postcard::to_allocvec(&snapshot.membership);
     put_bytes(&membership.map_err(|error| EncodeError::Membership(error.to_string()))?, limits, frame)?;
@@ -173,6 +174,7 @@ fn encode_append(append: &AppendEntries, limits: &Limits, frame: &mut BytesMut) 
     put_log_id(append.prev_log_id, frame);
     frame.put_u64_le(append.leader_commit.0);
     frame.put_u64_le(append.round);
+    frame.put_u64_le(append.held_index.0);
     frame.put_u32_le(number(append.entries.len()));
     let mut previous = append.prev_log_id.index.0;
     for entry in append.entries.iter() {

@@ -18,7 +18,7 @@
 //!  1    RequestVote         term u64 | last_log_id | pre_vote u8 | leadership_transfer u8
 //!  2    RequestVoteReply    term u64 | vote_granted u8 | pre_vote u8
 //!  3    AppendEntries       term u64 | prev_log_id | leader_commit u64 | round u64
-//!                           | count u32 | count x entry
+//!                           | held_index u64 | count u32 | count x entry
 //!  4    AppendEntriesReply  term u64 | round u64 | outcome
 //!  5    TimeoutNow          term u64
 //!  6    ReadIndex           term u64 | id u64
@@ -35,7 +35,7 @@
 //! log id     term u64 | index u64
 //! entry      term u64 | kind u8 | length u32 | payload
 //!            kind: 0 no-op, 1 command, 2 membership (postcard)
-//! snapshot   id u64 | last log id | size_bytes u64 | membership_log_id | length u32
+//! snapshot   id u64 | last log id | size_bytes u64 | witness u8 | membership_log_id | length u32
 //!            | membership (postcard)
 //! outcome    0 | match_index u64     1 | rejected log id | hint log id     2 (stale term)
 //! result     0 | log id | length u32 | output     1 (not leader)     2 | leader u64     3 (overloaded)

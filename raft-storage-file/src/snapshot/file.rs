@@ -43,7 +43,8 @@ struct Body {
     id: u64,
     last: LogId,
     membership_log_id: LogId,
-    membership: Membership,
+    membership: Box<Membership>,
+    witness: bool,
 }
 
 /// The header of a snapshot, whole blocks long.
@@ -55,6 +56,7 @@ pub(super) fn encode_header(identity: Identity, snapshot: &SnapshotMeta) -> Resu
         last: snapshot.last,
         membership_log_id: snapshot.membership_log_id,
         membership: snapshot.membership.clone(),
+        witness: snapshot.witness,
     };
     let body = postcard::to_allocvec(&body)
         .map_err(|error| StorageError::Contract(format!("a membership that cannot be encoded: {error}")))?;
@@ -132,8 +134,8 @@ pub(super) fn decode_header(file: &dyn DiskFile, path: &Path) -> Result<Header, 
     }
     let body: Body = postcard::from_bytes(&body).map_err(|error| bad(20, &error.to_string()))?;
     let owner = Identity { cluster_id: body.cluster_id, node_id: body.node_id };
-    let Body { id, last, membership_log_id, membership, .. } = body;
-    let snapshot = SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0 };
+    let Body { id, last, membership_log_id, membership, witness, .. } = body;
+    let snapshot = SnapshotMeta { id, last, membership, membership_log_id, size_bytes: 0, witness };
     Ok(Header { bytes: header_bytes, owner, snapshot })
 }
 

@@ -27,6 +27,11 @@ async fn each_endpoint_asks_for_its_change_and_tells_the_members() {
             new().add_learner(NodeId(4), "127.0.0.1:2409"),
         ),
         ("add", json!({ "ID": "9", "peerURLs": url }), new().add_learner(NodeId(9), "127.0.0.1:2409")),
+        (
+            "add",
+            json!({ "ID": "9", "peerURLs": url, "isLearner": true, "isWitness": true }),
+            new().add_witness(NodeId(9), "127.0.0.1:2409"),
+        ),
         ("promote", json!({ "ID": "3" }), new().promote(NodeId(3))),
         ("remove", json!({ "ID": 2 }), new().remove(NodeId(2))),
         ("update", json!({ "ID": "2", "peerURLs": url }), new().set_address(NodeId(2), "127.0.0.1:2409")),
@@ -36,6 +41,10 @@ async fn each_endpoint_asks_for_its_change_and_tells_the_members() {
         assert_eq!(asked(&service), [expected], "{what}");
         assert_eq!(answer["members"].as_array().map(Vec::len), Some(3), "{answer}");
         assert_eq!(answer["members"][2]["isLearner"], true);
+        assert_eq!(
+            (&answer["members"][2]["isWitness"], &answer["members"][2]["priority"]),
+            (&json!(true), &json!(7))
+        );
         assert_eq!(answer["header"]["cluster_id"], "77");
         assert_eq!(answer["member"].is_object(), what == "add");
     }
@@ -46,10 +55,12 @@ async fn each_endpoint_asks_for_its_change_and_tells_the_members() {
 async fn our_own_endpoint_makes_any_set_of_changes_one() {
     let service = Arc::new(Single::default());
     let body = json!({
-        "learners": { "4": "d:4" }, "promote": [3], "demote": [2], "remove": [1], "addresses": { "5": "e:5" },
+        "learners": { "4": "d:4" }, "witnesses": { "6": "f:6" }, "priorities": { "7": 0 },
+        "promote": [3], "demote": [2], "remove": [1], "addresses": { "5": "e:5" },
     });
     let answer = post(&service, "/raft/admin/membership", body).await;
-    let change = MembershipChange::new().add_learner(NodeId(4), "d:4").set_address(NodeId(5), "e:5");
+    let change = MembershipChange::new().add_learner(NodeId(4), "d:4").add_witness(NodeId(6), "f:6");
+    let change = change.set_priority(NodeId(7), 0).set_address(NodeId(5), "e:5");
     assert_eq!(asked(&service), [change.promote(NodeId(3)).demote(NodeId(2)).remove(NodeId(1))]);
     assert_eq!(answer["membership"]["voters"], json!([1, 2]));
     post(&service, "/raft/admin/learner", json!({ "node": 4, "address": "d:4" })).await;

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use tokio::sync::oneshot;
 
-use super::Consensus;
+use super::{Consensus, Mail};
 use crate::{
     actors::changes::{Asker, ChangeOutcome},
     core::Input,
     membership::{ChangeError, MembershipChange},
     message::{ForwardChange, ForwardChangeReply, Introduction, Message, Refusal},
+    runtime::actor::Context,
     state_machine::StateMachine,
     status::Status,
     types::{NodeId, Origin, Time},
@@ -24,6 +25,20 @@ impl<S: StateMachine> Consensus<S> {
     pub(crate) fn with_addresses(mut self, addresses: BTreeMap<NodeId, String>) -> Consensus<S> {
         self.given_addresses = addresses;
         self
+    }
+
+    /// Has the node be a witness: its state machine holds nothing.
+    pub(crate) fn with_witness(mut self, is_witness: bool) -> Consensus<S> {
+        self.is_witness = is_witness;
+        self
+    }
+
+    /// The members say that this node is what it is not.
+    pub(super) fn end_if_misfit(&mut self, context: &mut Context<Mail<S>>) {
+        if let Some(reason) = self.misfit.take() {
+            self.ending.fail(reason);
+            context.stop();
+        }
     }
 
     /// Says where this node is reached, to one that may not have it in its log.
@@ -95,6 +110,8 @@ impl<S: StateMachine> Consensus<S> {
         let (voters, outgoing, learners) =
             (membership.voters(), membership.outgoing(), membership.learners());
         tracing::info!(node = %self.raft.id(), %log_id, ?voters, ?outgoing, ?learners, "members");
+        let misfit = membership.misfit(self.raft.id(), self.is_witness);
+        self.misfit = self.misfit.take().or(misfit.map(|error| error.to_string()));
         if membership.is_changed() {
             self.given_addresses.clear();
         }

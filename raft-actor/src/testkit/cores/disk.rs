@@ -181,7 +181,7 @@ impl Machine {
             restored: snapshot.last,
             applied: Vec::new(),
             state: bytes.to_vec(),
-            membership: (snapshot.membership_log_id, snapshot.membership.clone()),
+            membership: (snapshot.membership_log_id, (*snapshot.membership).clone()),
         };
     }
 
@@ -191,10 +191,12 @@ impl Machine {
         let last = self.log().last();
         let (membership_log_id, membership) = self.membership.clone();
         let is_base = membership_log_id == LogId::ZERO;
-        let membership = if is_base { base.clone() } else { membership };
-        let size_bytes = self.state.len() as u64;
+        let membership = Box::new(if is_base { base.clone() } else { membership });
+        let witness = membership.is_witness(node);
+        let state = if witness { Bytes::new() } else { self.state.clone().into() };
+        let size_bytes = state.len() as u64;
         // Two nodes' snapshots of the same place differ, as their bytes may.
         let id = last.index.0 * 100 + node.0;
-        (SnapshotMeta { id, last, membership, membership_log_id, size_bytes }, self.state.clone().into())
+        (SnapshotMeta { id, last, membership, membership_log_id, size_bytes, witness }, state)
     }
 }

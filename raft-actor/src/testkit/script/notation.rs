@@ -25,9 +25,16 @@ pub(super) fn read_node(text: &str) -> Result<NodeId, Wrong> {
     Ok(NodeId(read_number(number)?))
 }
 
+/// A node, its priority where one is set, and whether it is a witness.
+fn read_member(text: &str) -> Result<(NodeId, Option<u8>, bool), Wrong> {
+    let (node, priority) = text.split_once('!').map_or((text, None), |(node, rest)| (node, Some(rest)));
+    let (node, is_witness) = node.strip_suffix('w').map_or((node, false), |node| (node, true));
+    let number = |text: &str| text.parse().map_err(|_| format!("`{text}` is no priority from 0 to 255"));
+    Ok((NodeId(read_number(node)?), priority.map(number).transpose()?, is_witness))
+}
+
 fn read_nodes(text: &str) -> Result<Vec<(NodeId, String)>, Wrong> {
-    let nodes = text.split(',').map(|node| read_number(node).map(|id| (NodeId(id), format!("node {id}"))));
-    nodes.collect()
+    text.split(',').map(|node| read_member(node).map(|(id, ..)| (id, format!("node {id}")))).collect()
 }
 
 /// `3` is nodes 1 to 3; otherwise the notation of members.
@@ -44,6 +51,16 @@ pub(super) fn read_members(text: &str) -> Result<Membership, Wrong> {
     }
     for (node, address) in learners.map(read_nodes).transpose()?.into_iter().flatten() {
         membership = membership.with_learner(node, address);
+    }
+    for member in text.split([',', '/', '+']).filter(|member| member.contains(['!', 'w'])) {
+        let (node, priority, is_witness) = read_member(member)?;
+        let with = |error: crate::membership::MembershipError| error.to_string();
+        if let Some(priority) = priority {
+            membership = membership.with_priority(node, priority).map_err(with)?;
+        }
+        if is_witness {
+            membership = membership.with_witness(node).map_err(with)?;
+        }
     }
     Ok(membership)
 }
@@ -62,6 +79,11 @@ pub(super) fn read_change(text: &str) -> Result<MembershipChange, Wrong> {
             ("promote", []) => change.promote(node),
             ("demote", []) => change.demote(node),
             ("remove", []) => change.remove(node),
+            ("add-witness", []) => change.add_witness(node, format!("node {node}")),
+            ("set-priority", [priority]) => {
+                let wrong = |_| format!("`{priority}` is no priority from 0 to 255");
+                change.set_priority(node, priority.parse().map_err(wrong)?)
+            }
             ("set-address", [address]) => change.set_address(node, *address),
             _ => return Err(format!("`{}` is no step of a change", step.trim())),
         };
@@ -168,6 +190,7 @@ fn read_message(name: &str, term: Term, words: &mut Words<'_>) -> Result<Message
             entries: std::mem::take(&mut words.entries).into(),
             leader_commit: LogIndex(words.number("commit")?),
             round: words.optional("round")?,
+            held_index: LogIndex(words.optional("held")?),
         }),
         "AppendEntriesReply" => {
             let round = words.optional("round")?;
@@ -192,9 +215,10 @@ fn read_message(name: &str, term: Term, words: &mut Words<'_>) -> Result<Message
             let snapshot = SnapshotMeta {
                 id: words.number("id")?,
                 last: words.log_id("last")?,
-                membership: read_members(words.value("members").ok_or("`members=` is missing")?)?,
+                membership: Box::new(read_members(words.value("members").ok_or("`members=` is missing")?)?),
                 membership_log_id: words.log_id("since")?,
                 size_bytes: words.number("size")?,
+                witness: words.flag("witness"),
             };
             let offset = words.number("offset")?;
             let data = Bytes::from(words.value("data").unwrap_or_default().to_owned());

@@ -88,10 +88,11 @@ pub(super) fn cluster(words: &[&str]) -> Result<(Cores, Membership, Settings), W
 fn snapshot(text: &str, base: &Membership) -> Result<(SnapshotMeta, Bytes), Wrong> {
     let (last, state) = text.split_once(':').ok_or("a snapshot is `snapshot=7@2:a,b,`")?;
     let last = read_log_id(last)?;
-    let (membership, membership_log_id) = (base.clone(), LogId::ZERO);
+    let (membership, membership_log_id) = (Box::new(base.clone()), LogId::ZERO);
     let bytes = Bytes::from(state.to_owned());
     let size_bytes = bytes.len() as u64;
-    Ok((SnapshotMeta { id: last.index.0 * 100, last, membership, membership_log_id, size_bytes }, bytes))
+    let (id, witness) = (last.index.0 * 100, false);
+    Ok((SnapshotMeta { id, last, membership, membership_log_id, size_bytes, witness }, bytes))
 }
 
 /// `term=2 vote=n3 purged=3@1 snapshot=5@1:a,b, log 1 1 2:text`: what is not said is empty.

@@ -70,9 +70,10 @@ pub fn describe(id: u64, index: u64, size_bytes: u64) -> SnapshotMeta {
     SnapshotMeta {
         id,
         last: LogId::new(Term(3), LogIndex(index)),
-        membership,
+        membership: Box::new(membership),
         membership_log_id: LogId::new(Term(1), LogIndex(1)),
         size_bytes,
+        witness: false,
     }
 }
 

@@ -296,6 +296,7 @@ pub fn samples() -> Vec<Message> {
             entries: entries.into(),
             leader_commit: LogIndex(6),
             round: u64::MAX,
+            held_index: LogIndex(u64::MAX),
         }),
         Message::AppendEntries(AppendEntries {
             term: Term(4),
@@ -303,6 +304,7 @@ pub fn samples() -> Vec<Message> {
             entries: Vec::new().into(),
             leader_commit: LogIndex(0),
             round: 0,
+            held_index: LogIndex(0),
         }),
         reply(AppendOutcome::Matched { match_index: LogIndex(u64::MAX) }),
         reply(AppendOutcome::Conflict { rejected: id(2, 7), hint: id(1, 5) }),
@@ -341,9 +343,10 @@ fn snapshot_samples(members: Membership) -> [Message; 2] {
             snapshot: SnapshotMeta {
                 id: u64::MAX,
                 last: id(3, 9),
-                membership: members,
+                membership: Box::new(members),
                 membership_log_id: id(1, 1),
                 size_bytes: 1_000_000,
+                witness: true,
             },
             offset: 999_991,
             data: Bytes::from_static(b"the end."),
@@ -381,6 +384,7 @@ fn append(commands: Vec<Bytes>) -> Message {
         entries: commands.into_iter().enumerate().map(entry).collect::<Vec<_>>().into(),
         leader_commit: LogIndex(0),
         round: 0,
+        held_index: LogIndex(0),
     })
 }
 
