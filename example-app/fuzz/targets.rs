@@ -17,7 +17,7 @@ use example_app::{
 use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, WriteError},
-    membership::{ChangeError, MembershipChange},
+    membership::{ChangeError, Membership, MembershipChange},
     state_machine::StateMachine,
     status::Status,
     types::{ClusterId, LogId, LogIndex, NodeId, Term},
@@ -157,13 +157,11 @@ impl Service for Single {
 
     async fn status(&self) -> Status {
         let log_id = json!({ "term": 3, "index": 12 });
+        let members = Membership::new([(NodeId(1), "127.0.0.1:2379".to_owned())]).expect("one is enough");
         let status = json!({
             "id": 1, "role": "leader", "term": 3, "voted_for": 1, "leader": 1, "first_index": 1,
             "last_log_id": log_id, "flushed_index": 12, "commit_index": 12, "applied_index": 11,
-            "membership": {
-                "voters": [1], "outgoing": [], "learners": [], "addresses": { "1": "127.0.0.1:2379" },
-                "incarnations": {}, "genesis": 0, "changed": false,
-            },
+            "membership": members,
             "membership_log_id": log_id, "transfer": null, "election_in": null, "failure": null,
             "peers": {},
         });
