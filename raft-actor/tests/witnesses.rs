@@ -307,7 +307,9 @@ fn a_node_that_turns_out_not_to_be_what_it_was_started_as_stops_and_says_so() {
     simulate(1, async |simulator| {
         let mut hall = Hall::new(&simulator).await;
         let mut history = History::default();
-        hall.write_on(&mut history).await;
+        for _ in 0..4 {
+            hall.write_on(&mut history).await;
+        }
         let stops = async |hall: &Hall, reason: Option<String>| {
             let reason = reason.expect("it has stopped for good");
             assert!(
@@ -321,6 +323,7 @@ fn a_node_that_turns_out_not_to_be_what_it_was_started_as_stops_and_says_so() {
         hall.full[&NodeId(1)].add_witness(NodeId(4), address.clone()).await.expect("it is added");
         let reason = timeout(&*hall.runtime, Duration::from_secs(9), hall.full[&NodeId(4)].stopped()).await;
         stops(&hall, reason.expect("soon")).await;
+        assert_eq!(hall.disks[&NodeId(4)].1.received(), 0, "a snapshot without state was not kept");
         hall.full[&NodeId(1)].remove(NodeId(4)).await.expect("it leaves");
         hall.crash(NodeId(4));
         hall.disks.remove(&NodeId(4));
