@@ -76,6 +76,8 @@ enum End {
     Stray { from: NodeId, to: NodeId },
     /// What arrived is text.
     Text,
+    /// The peer may not talk to this node any more.
+    Refused(Refusal),
 }
 
 impl fmt::Display for End {
@@ -88,6 +90,7 @@ impl fmt::Display for End {
                 write!(f, "a message from node {from} to node {to} does not belong here")
             }
             End::Text => f.write_str("a text message: links carry binary messages only"),
+            End::Refused(refusal) => refusal.fmt(f),
         }
     }
 }
@@ -154,13 +157,16 @@ impl Endpoint {
         let from = hello.as_ref().map(|hello| hello.from).ok();
         let admitted = hello.and_then(|hello| {
             hello.check(self.cluster, self.node)?;
-            match &self.is_member {
-                Some(is_member) if !is_member(hello.from) => Err(Refusal::NotAMember { node: hello.from }),
-                _ if self.lock().closed => Err(Refusal::Closed),
-                _ => Ok(hello.from),
+            if !self.expects(hello.from) {
+                return Err(Refusal::NotAMember { node: hello.from });
             }
+            if self.lock().closed { Err(Refusal::Closed) } else { Ok(hello.from) }
         });
         admitted.inspect_err(|refusal| self.note_refusal(from, refusal, request))
+    }
+
+    fn expects(&self, from: NodeId) -> bool {
+        self.is_member.as_ref().is_none_or(|is_member| is_member(from))
     }
 
     /// Logs a refusal when it is news: a stranger that comes again and again is one line.
@@ -235,6 +241,10 @@ impl Endpoint {
                     None => break None,
                 }
             };
+            if !self.expects(from) {
+                // It has left since; where it opens its next link it is told so.
+                return End::Refused(Refusal::NotAMember { node: from });
+            }
             if !batch.is_empty() {
                 self.inbox.deliver(batch);
             }
@@ -301,7 +311,7 @@ async fn close(endpoint: &Endpoint, from: NodeId, session: Session, end: Option<
         None => (CloseCode::Policy, format!("node {from} has opened another link")),
         Some(end @ End::Gone) => (CloseCode::Normal, end.to_string()),
         Some(end @ (End::Wire(_) | End::Text)) => (CloseCode::Invalid, end.to_string()),
-        Some(end @ End::Stray { .. }) => (CloseCode::Policy, end.to_string()),
+        Some(end @ (End::Stray { .. } | End::Refused(_))) => (CloseCode::Policy, end.to_string()),
         Some(end @ End::Socket(ProtocolError::Overflow)) => (CloseCode::Size, end.to_string()),
         Some(end @ End::Socket(_)) => (CloseCode::Protocol, end.to_string()),
     };

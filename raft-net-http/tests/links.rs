@@ -4,6 +4,10 @@ use std::{
     future::poll_fn,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::{Duration, Instant},
 };
@@ -91,6 +95,24 @@ async fn an_unknown_peer_is_refused_where_members_are_checked_and_let_in_where_n
     let server = Server::of_two(Collector::new());
     let unknown = transport(CLUSTER, NodeId(9)).connect(TWO, &server.address()).await;
     unknown.map(|_| ()).expect("a node that does not check lets in whom it does not know yet");
+}
+
+#[tokio::test]
+async fn a_peer_that_has_left_loses_its_link_with_its_next_message_and_is_told_why() {
+    let is_member = Arc::new(AtomicBool::new(true));
+    let inbox = Collector::new();
+    let endpoint = Endpoint::new(CLUSTER, TWO, inbox.clone());
+    let server = Server::start(endpoint.with_members({
+        let is_member = is_member.clone();
+        move |_| is_member.load(Ordering::Relaxed)
+    }));
+    let mut link = transport(CLUSTER, ONE).connect(TWO, &server.address()).await.expect("a member");
+    link.send(&mut vec![numbered(0)]).await.expect("the link is open");
+    taken(&inbox, 1).await;
+    is_member.store(false, Ordering::Relaxed);
+    let error = error_of(&mut link).await;
+    assert!(error.contains("node 1 is not a member of the cluster"), "{error}");
+    assert!(inbox.is_empty(), "nothing is taken in from who has left");
 }
 
 /// A plain request with these headers, and the whole answer.
