@@ -1,6 +1,7 @@
 //! raft-net-http's tests, one binary.
 
 mod fuzz;
+mod hung;
 mod links;
 mod server;
 mod suite;
