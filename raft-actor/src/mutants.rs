@@ -2,7 +2,7 @@
 //! name: if no test notices, the tests have a hole.
 //!
 //! Each stands in the code as one condition, [`is_on`], at the branch of the rule that it breaks. Without the
-//! feature `mutants` that is the constant `false`, and nothing of it is left. With it, [`with`] turns one on
+//! feature `mutants` that is the constant `false`, and nothing of it is left. With it, `with` turns one on
 //! for as long as a closure runs, on this thread and on those that it starts through [`inherited`].
 //!
 //! The numbers are those of the table in the book, on the page "How we test".
