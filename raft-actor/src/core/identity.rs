@@ -135,13 +135,19 @@ impl Raft {
         if !is_settled || missing.peek().is_none() {
             return;
         }
-        let (heard, silent): (Vec<NodeId>, Vec<NodeId>) = missing.partition(|node| self.heard(*node) != 0);
-        if heard.is_empty() {
+        let (mut any_heard, mut any_silent) = (false, false);
+        for node in missing {
+            match self.heard(node) {
+                0 => any_silent = true,
+                _ => any_heard = true,
+            }
+        }
+        if !any_heard {
             self.identities.unrecorded_since = None;
             return;
         }
         let since = *self.identities.unrecorded_since.get_or_insert(self.now);
-        if silent.is_empty() || self.now.since(since) >= self.config.election_timeout_max {
+        if !any_silent || self.now.since(since) >= self.config.election_timeout_max {
             let recorded = self.with_heard_incarnations(self.membership().clone());
             self.identities.unrecorded_since = None;
             self.append_membership(recorded);

@@ -254,12 +254,17 @@ impl Raft {
             self.log.purge(through);
             self.output.purges.push(Effect::Purge { through });
         }
-        let mut sending = Vec::new();
-        if let State::Leader(leadership) = &self.state {
-            let feeds = leadership.peers.values().filter_map(|peer| peer.feed.as_ref());
-            sending.extend(feeds.map(|feed| feed.snapshot.id));
+        let leadership = match &self.state {
+            State::Leader(leadership) => Some(leadership),
+            _ => None,
+        };
+        let feeds = leadership.into_iter().flat_map(|it| it.peers.values()).filter_map(|it| it.feed.as_ref());
+        let mut fed = feeds.map(|feed| feed.snapshot.id).peekable();
+        if fed.peek().is_none() && self.snapshots.sending == [latest.id] {
+            // So it is nearly always, and this is asked in every batch.
+            return;
         }
-        sending.push(latest.id);
+        let mut sending: Vec<u64> = fed.chain([latest.id]).collect();
         sending.sort_unstable();
         sending.dedup();
         if sending != self.snapshots.sending {
