@@ -218,7 +218,8 @@ impl<S: StateMachine> Consensus<S> {
             // Nobody waits any more where the answer cannot be sent.
             Mail::Status(reply) => drop(reply.send(self.status(now))),
             Mail::Subscribe(subscriber) => {
-                self.watchers.subscribe(subscriber, now, &self.raft, &self.unreachable);
+                let status = self.status(now);
+                self.watchers.subscribe(subscriber, status, now, &self.raft, &self.unreachable);
             }
             Mail::Transfer { to, reply } => {
                 self.transfers.push(reply);

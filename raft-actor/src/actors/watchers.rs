@@ -13,6 +13,7 @@ use crate::{
     membership::Membership,
     message::Message,
     observer::{Observer, Step},
+    status::Status,
     types::{LogId, LogIndex, LogWrite, NodeId, Payload, Role, Term, Time},
 };
 
@@ -55,10 +56,11 @@ impl Watchers {
         self.observers.iter().for_each(|observer| observer.started(now, raft));
     }
 
-    /// Somebody wants to be told of all that happens from now on.
+    /// Somebody wants to be told of all that happens from now on, after this status.
     pub(crate) fn subscribe(
         &mut self,
         subscriber: Subscriber,
+        status: Status,
         now: Time,
         raft: &Raft,
         unreachable: &BTreeSet<NodeId>,
@@ -67,7 +69,7 @@ impl Watchers {
             self.seen = Seen::of(raft, now);
         }
         self.last.1 = self.last.1.max(now);
-        let (status, unreachable) = (Box::new(raft.status(now)), unreachable.clone());
+        let (status, unreachable) = (Box::new(status), unreachable.clone());
         let (sequence, time) = self.last;
         let present =
             Event { sequence, time, node: raft.id(), change: Change::Present { status, unreachable } };
@@ -87,10 +89,9 @@ impl Watchers {
         if self.observers.is_empty() && self.subscribers.is_empty() {
             return raft.step_all(now, inputs.drain(..), effects);
         }
-        let inputs = std::mem::take(inputs);
         raft.step_all(now, inputs.iter().cloned(), effects);
         for observer in &self.observers {
-            observer.stepped(Step { now, inputs: &inputs, effects, raft });
+            observer.stepped(Step { now, inputs, effects, raft });
         }
         if !self.subscribers.is_empty() {
             inputs.iter().for_each(|input| self.took_in(input, now, raft));
@@ -98,6 +99,7 @@ impl Watchers {
             self.compare(now, raft, effects);
             (self.seen.last_index, self.seen.commit_index) = (raft.last_log_id().index, raft.commit_index());
         }
+        inputs.clear();
     }
 
     /// A link was opened, or broke.
