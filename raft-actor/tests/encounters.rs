@@ -21,11 +21,10 @@ use raft_actor::{
     storage::{LogStorage, StorageError},
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
     transport::{Inbox, PeerLink, Transport, TransportError},
-    types::{
-        Entries, Entry, GroupId, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Origin, Payload,
-        Term,
-    },
+    types::{Entry, GroupId, HardState, LogId, LogIndex, LogWrite, NodeId, Origin, Payload, Term},
 };
+
+use super::hooked::Hooked;
 
 /// Adds up what it is given; zero makes it panic, and its flush may take a while.
 #[derive(Default)]
@@ -53,38 +52,12 @@ impl StateMachine for Sum {
     }
 }
 
-/// A log in memory whose disk can hang.
-#[derive(Clone, Default)]
-struct HangingLog {
-    log: MemoryLog,
-    hangs: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl LogStorage for HangingLog {
-    async fn recover(&mut self) -> Result<LogState, StorageError> {
-        self.log.recover().await
+/// A disk that hangs as soon as it is told to.
+async fn hang_if(hangs: Arc<AtomicBool>) -> Result<(), StorageError> {
+    if hangs.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
-
-    async fn write(&mut self, writes: &[LogWrite]) -> Result<(), StorageError> {
-        if self.hangs.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-        self.log.write(writes).await
-    }
-
-    async fn read(
-        &mut self,
-        first: LogIndex,
-        last: LogIndex,
-        bytes_max: u64,
-    ) -> Result<Entries, StorageError> {
-        self.log.read(first, last, bytes_max).await
-    }
-
-    async fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
-        self.log.purge(through).await
-    }
+    Ok(())
 }
 
 /// Opens links that take what they are given and never let go.
@@ -139,14 +112,17 @@ impl Ear {
 struct Scene {
     runtime: SharedRuntime,
     network: Network,
-    log: HangingLog,
+    log: MemoryLog,
+    /// Whether its disk hangs.
+    hangs: Arc<AtomicBool>,
     ear: Ear,
 }
 
 impl Scene {
     fn new(runtime: SharedRuntime) -> Scene {
         let network = Network::new(runtime.clone(), 1);
-        let scene = Scene { network, log: HangingLog::default(), ear: Ear::default(), runtime };
+        let (log, hangs, ear) = Default::default();
+        let scene = Scene { network, log, hangs, ear, runtime };
         scene.network.attach(NodeId(2), Arc::new(scene.ear.clone()));
         scene
     }
@@ -158,7 +134,7 @@ impl Scene {
     async fn start_over(&self, transport: impl Transport) -> Node<Sum> {
         Node::builder(NodeId(1), Sum::default())
             .members([1, 2, 3].map(|number| (NodeId(number), Network::address(NodeId(number)))))
-            .storage(self.log.clone())
+            .storage(self.disk())
             .transport(transport)
             .runtime(self.runtime.clone())
             .start()
@@ -169,12 +145,17 @@ impl Scene {
     async fn alone(&self) -> Node<Sum> {
         Node::builder(NodeId(1), Sum::default())
             .members([(NodeId(1), Network::address(NodeId(1)))])
-            .storage(self.log.clone())
+            .storage(self.disk())
             .transport(self.network.transport(NodeId(1)))
             .runtime(self.runtime.clone())
             .start()
             .await
             .expect("a node starts")
+    }
+
+    fn disk(&self) -> impl LogStorage + use<> {
+        let hangs = self.hangs.clone();
+        Hooked { log: self.log.clone(), before_write: move || hang_if(hangs.clone()) }
     }
 
     async fn wait(&self, milliseconds: u64) {
@@ -355,7 +336,7 @@ fn a_write_on_a_node_whose_disk_hangs_is_told_that_its_outcome_is_unknown() {
         let scene = Scene::new(runtime);
         let node = scene.alone().await;
         assert_eq!(node.write(1).await, Ok(1));
-        scene.log.hangs.store(true, Ordering::Relaxed);
+        scene.hangs.store(true, Ordering::Relaxed);
         let patience = Config::default().request_timeout * 2;
         let outcome = timeout(&scene.runtime, patience, node.write(2)).await;
         assert_eq!(outcome, Some(Err(WriteError::Unknown)));
@@ -369,7 +350,7 @@ fn the_status_of_a_node_that_has_stopped_is_told_even_while_its_disk_hangs() {
         let node = scene.start().await;
         lead(&node, vec![entry(5, 2, 0)], 1);
         scene.wait(20).await;
-        scene.log.hangs.store(true, Ordering::Relaxed);
+        scene.hangs.store(true, Ordering::Relaxed);
         // The state machine panics on the second entry; the third hangs on the disk.
         lead(&node, vec![entry(5, 2, 0), entry(5, 3, 1)], 2);
         scene.wait(100).await;

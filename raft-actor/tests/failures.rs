@@ -20,12 +20,12 @@ use raft_actor::{
     node::Node,
     runtime::{Runtime, SharedRuntime, sim::SimRuntime, timeout},
     state_machine::{StateMachine, StateMachineError},
-    storage::{LogStorage, StorageError},
+    storage::StorageError,
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
-    types::{
-        Entries, Entry, GroupId, LogId, LogIndex, LogState, LogWrite, NodeId, Origin, Payload, Role, Term,
-    },
+    types::{Entry, GroupId, LogId, LogIndex, NodeId, Origin, Payload, Role, Term},
 };
+
+use super::hooked::Hooked;
 
 /// Does as it is told, even if told to fail.
 #[derive(Default)]
@@ -55,45 +55,22 @@ impl StateMachine for Fragile {
     }
 }
 
-/// A log in memory whose disk can be broken.
-struct BrittleLog {
-    log: MemoryLog,
-    broken: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl LogStorage for BrittleLog {
-    async fn recover(&mut self) -> Result<LogState, StorageError> {
-        self.log.recover().await
+/// A disk that is full as soon as it is told to be.
+async fn fail_if(broken: Arc<AtomicBool>) -> Result<(), StorageError> {
+    if broken.load(Ordering::Relaxed) {
+        let source = io::Error::from(io::ErrorKind::StorageFull);
+        return Err(StorageError::Io { operation: "write", path: PathBuf::from("segment 1"), source });
     }
-
-    async fn write(&mut self, writes: &[LogWrite]) -> Result<(), StorageError> {
-        if self.broken.load(Ordering::Relaxed) {
-            let source = io::Error::from(io::ErrorKind::StorageFull);
-            return Err(StorageError::Io { operation: "write", path: PathBuf::from("segment 1"), source });
-        }
-        self.log.write(writes).await
-    }
-
-    async fn read(
-        &mut self,
-        first: LogIndex,
-        last: LogIndex,
-        bytes_max: u64,
-    ) -> Result<Entries, StorageError> {
-        self.log.read(first, last, bytes_max).await
-    }
-
-    async fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
-        self.log.purge(through).await
-    }
+    Ok(())
 }
 
 async fn alone(runtime: &SharedRuntime, broken: &Arc<AtomicBool>) -> Node<Fragile> {
     let network = Network::new(runtime.clone(), 1);
+    let broken = broken.clone();
+    let before_write = move || fail_if(broken.clone());
     Node::builder(NodeId(1), Fragile::default())
         .members([(NodeId(1), "alone")])
-        .storage(BrittleLog { log: MemoryLog::new(), broken: broken.clone() })
+        .storage(Hooked { log: MemoryLog::new(), before_write })
         .transport(network.transport(NodeId(1)))
         .runtime(runtime.clone())
         .start()

@@ -3,71 +3,31 @@
 use std::{sync::Arc, time::Duration};
 
 use raft_actor::{
-    config::Config,
+    events::Change,
     membership::MembershipChange,
     node::survivor::Survivor,
-    runtime::{SharedRuntime, sim::SimRuntime},
-    state_machine::StateMachine,
-    testkit::{cluster::Cluster, memory::MemoryLog},
-    types::{LogId, NodeId, Role},
+    runtime::sim::SimRuntime,
+    testkit::memory::MemoryLog,
+    types::{NodeId, Role},
 };
 
-use crate::machines::Machines;
-
-/// Adds up what it is given.
-#[derive(Default)]
-struct Sum(u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Output = u64;
-
-    fn apply(&mut self, _: LogId, value: u64) -> u64 {
-        self.0 += value;
-        self.0
-    }
-}
-
-/// A cluster of three whose disks can be lost.
-struct Hall {
-    machines: Machines,
-    cluster: Cluster<Sum>,
-}
+use crate::hall::Hall;
 
 impl Hall {
-    fn new(simulator: &Arc<SimRuntime>) -> Hall {
-        let network: SharedRuntime = Arc::new(simulator.node("network"));
-        let cluster = Cluster::new(network, 3, Config::default(), Sum::default);
-        Hall { machines: Machines::new(simulator), cluster }
-    }
-
     /// Three nodes that know each other's disks.
     async fn settled(simulator: &Arc<SimRuntime>) -> Hall {
-        let mut hall = Hall::new(simulator);
-        for node in 1..=3 {
-            hall.start(node).await;
-        }
-        let leader = hall.cluster.leader().await;
+        let hall = Hall::running(simulator).await;
         hall.cluster.sleep(Duration::from_secs(5)).await;
+        let leader = hall.cluster.leader().await;
         let membership = hall.cluster.node(leader).membership().await;
         assert!((1..=3).all(|node| membership.incarnation(NodeId(node)) != 0), "{membership:?}");
         hall
-    }
-
-    async fn start(&mut self, node: u64) {
-        let machine = self.machines.boot(NodeId(node));
-        self.cluster.start_node(NodeId(node), machine).await.expect("it starts");
     }
 
     async fn start_with(&mut self, node: u64, members: &[u64]) {
         let machine = self.machines.boot(NodeId(node));
         let members = members.iter().map(|member| (NodeId(*member), format!("node {member}"))).collect();
         self.cluster.start_with(NodeId(node), machine, members).await.expect("it starts");
-    }
-
-    fn crash(&mut self, node: u64) {
-        self.machines.crash(NodeId(node));
-        self.cluster.forget_node(NodeId(node));
     }
 
     fn lose_disk(&mut self, node: u64) {
@@ -77,10 +37,6 @@ impl Hall {
 
     async fn write(&self, node: u64, value: u64) {
         self.cluster.node(NodeId(node)).write(value).await.expect("a write");
-    }
-
-    async fn sum_on(&self, node: u64) -> u64 {
-        self.cluster.node(NodeId(node)).read(|sum| sum.0).await.expect("a read")
     }
 
     async fn refusal_of(&self, node: u64) -> String {
@@ -114,6 +70,9 @@ fn a_node_that_lost_its_disk_elects_nobody_and_is_told_so() {
         }
         let told = hall.refusal_of(3).await;
         assert!(told.contains("not the one that node 3 had") && told.contains("add it anew"), "{told}");
+        let present = hall.node(3).events(1).next().await.expect("a node begins with its present state");
+        let Change::Present { status, .. } = present.change else { panic!("{present:?}") };
+        assert_eq!(status.refusal, Some(told), "whoever listens is told, too");
         assert_eq!(hall.refusal_of(2).await, "");
         hall.start(1).await;
         assert_eq!(hall.sum_on(2).await, 55, "nothing is lost");

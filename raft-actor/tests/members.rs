@@ -1,73 +1,17 @@
 //! Members come and go in clusters of real nodes, on virtual time.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use raft_actor::{
-    config::Config,
     error::StartError,
     membership::{ChangeError, MembershipChange},
     node::Node,
-    runtime::{
-        SharedRuntime,
-        sim::{SimNode, SimRuntime},
-    },
-    state_machine::StateMachine,
-    testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
-    types::{LogId, NodeId, Role},
+    runtime::{SharedRuntime, sim::SimRuntime},
+    testkit::{memory::MemoryLog, network::Network},
+    types::{NodeId, Role},
 };
 
-/// Adds up what it is given.
-#[derive(Default)]
-struct Sum(u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Output = u64;
-
-    fn apply(&mut self, _: LogId, value: u64) -> u64 {
-        self.0 += value;
-        self.0
-    }
-}
-
-/// Machines 1, 2, 3 ... of a simulator, and a cluster of three whose members may change.
-struct Hall {
-    simulator: Arc<SimRuntime>,
-    machines: BTreeMap<NodeId, SimNode>,
-    cluster: Cluster<Sum>,
-}
-
-impl Hall {
-    async fn new(simulator: &Arc<SimRuntime>) -> Hall {
-        let network: SharedRuntime = Arc::new(simulator.node("network"));
-        let cluster = Cluster::new(network, 3, Config::default(), Sum::default);
-        let mut hall = Hall { simulator: simulator.clone(), machines: BTreeMap::new(), cluster };
-        for node in 1..=3 {
-            hall.start(node).await;
-        }
-        hall.cluster.leader().await;
-        hall
-    }
-
-    async fn start(&mut self, node: u64) {
-        let machine = self.simulator.node(&format!("machine {node}"));
-        self.machines.insert(NodeId(node), machine.clone());
-        self.cluster.start_node(NodeId(node), Arc::new(machine)).await.expect("it starts");
-    }
-
-    fn crash(&mut self, node: NodeId) {
-        self.machines[&node].crash();
-        self.cluster.forget_node(node);
-    }
-
-    fn node(&self, node: u64) -> &Node<Sum> {
-        self.cluster.node(NodeId(node))
-    }
-
-    async fn sum_on(&self, node: u64) -> u64 {
-        self.node(node).read(|sum| sum.0).await.expect("a read")
-    }
-}
+use crate::{hall::Hall, sum::Sum};
 
 fn simulate<F: Future<Output = ()>>(run: impl FnOnce(Arc<SimRuntime>) -> F) {
     let simulator = Arc::new(SimRuntime::new(7));
@@ -81,7 +25,7 @@ fn address(node: u64) -> String {
 #[test]
 fn a_cluster_grows_moves_and_loses_none_of_its_data() {
     simulate(async |simulator| {
-        let mut hall = Hall::new(&simulator).await;
+        let mut hall = Hall::running(&simulator).await;
         for value in 1..=100 {
             hall.node(1).write(value).await.expect("a write");
         }
@@ -97,7 +41,7 @@ fn a_cluster_grows_moves_and_loses_none_of_its_data() {
         for node in gone {
             hall.node(4).remove(NodeId(node)).await.expect("it leaves");
             hall.node(4).write(1).await.expect("a write in between");
-            hall.crash(NodeId(node));
+            hall.crash(node);
         }
         let leader = hall.cluster.leader().await;
         let membership = hall.node(leader.0).membership().await;
@@ -110,7 +54,7 @@ fn a_cluster_grows_moves_and_loses_none_of_its_data() {
 #[test]
 fn a_leader_that_removes_itself_hands_over_well_before_an_election_timeout() {
     simulate(async |simulator| {
-        let hall = Hall::new(&simulator).await;
+        let hall = Hall::running(&simulator).await;
         let leader = hall.cluster.leader().await;
         hall.cluster.node(leader).remove(leader).await.expect("it leaves");
         hall.cluster.sleep(Duration::from_millis(100)).await;
@@ -128,7 +72,7 @@ fn a_leader_that_removes_itself_hands_over_well_before_an_election_timeout() {
 #[test]
 fn a_dead_node_stays_a_learner_and_add_voter_waits_for_it() {
     simulate(async |simulator| {
-        let mut hall = Hall::new(&simulator).await;
+        let mut hall = Hall::running(&simulator).await;
         hall.node(2).add_learner(NodeId(4), address(4)).await.expect("a learner may be late");
         let refused = hall.node(2).promote(NodeId(4)).await;
         assert_eq!(refused, Err(ChangeError::Silent { node: NodeId(4) }));
@@ -146,10 +90,10 @@ fn a_dead_node_stays_a_learner_and_add_voter_waits_for_it() {
 #[test]
 fn one_that_comes_back_to_a_cluster_of_strangers_catches_up() {
     simulate(async |simulator| {
-        let mut hall = Hall::new(&simulator).await;
+        let mut hall = Hall::running(&simulator).await;
         let leader = hall.cluster.leader().await;
         let sleeper = [1, 2, 3].into_iter().find(|node| NodeId(*node) != leader).expect("there are two");
-        hall.crash(NodeId(sleeper));
+        hall.crash(sleeper);
         for joining in [4, 5] {
             hall.start(joining).await;
             hall.cluster.node(leader).add_voter(NodeId(joining), address(joining)).await.expect("it joins");
@@ -158,7 +102,7 @@ fn one_that_comes_back_to_a_cluster_of_strangers_catches_up() {
         let change = old.iter().fold(MembershipChange::new(), |change, node| change.remove(NodeId(*node)));
         hall.node(4).change_membership(change).await.expect("both leave at once");
         for node in old {
-            hall.crash(NodeId(node));
+            hall.crash(node);
         }
         hall.cluster.leader().await;
         hall.node(5).write(9).await.expect("4 and 5 are two of three");
@@ -166,7 +110,7 @@ fn one_that_comes_back_to_a_cluster_of_strangers_catches_up() {
         assert_eq!(hall.sum_on(sleeper).await, 9);
         let membership = hall.node(sleeper).membership().await;
         assert_eq!(membership.voters().len(), 3);
-        hall.crash(NodeId(4));
+        hall.crash(4);
         hall.cluster.leader().await;
         hall.node(5).write(1).await.expect("it counts again");
         hall.cluster.shutdown().await;
@@ -177,7 +121,7 @@ fn one_that_comes_back_to_a_cluster_of_strangers_catches_up() {
 #[test]
 fn a_member_whose_address_is_wrong_in_the_log_introduces_itself() {
     simulate(async |simulator| {
-        let hall = Hall::new(&simulator).await;
+        let hall = Hall::running(&simulator).await;
         let leader = hall.cluster.leader().await;
         let moved = [1, 2, 3].into_iter().find(|node| NodeId(*node) != leader).expect("there are two");
         let wrong = Network::address(NodeId(99));

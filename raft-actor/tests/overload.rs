@@ -7,24 +7,11 @@ use raft_actor::{
     config::Config,
     error::WriteError,
     runtime::{SharedRuntime, sim::SimRuntime, timeout},
-    state_machine::StateMachine,
     testkit::cluster::Cluster,
-    types::{LogId, NodeId},
+    types::NodeId,
 };
 
-/// Adds up what it is given.
-#[derive(Default)]
-struct Sum(u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Output = u64;
-
-    fn apply(&mut self, _: LogId, value: u64) -> u64 {
-        self.0 += value;
-        self.0
-    }
-}
+use crate::sum::Sum;
 
 /// Writes under way on a node.
 const WRITES_MAX: usize = 20;

@@ -22,48 +22,20 @@ use raft_actor::{
         sim::{SimNode, SimRuntime},
         sleep,
     },
-    state_machine::{StateMachine, StateMachineError},
-    storage::{LogStorage, SnapshotStorage, StorageError},
+    storage::{SnapshotStorage, StorageError},
     testkit::{
         cluster::Cluster,
         memory::{MemoryLog, MemorySnapshots},
         network::Network,
     },
     transport::Inbox,
-    types::{
-        Entries, Entry, GroupId, LogId, LogIndex, LogState, LogWrite, NodeId, Origin, Payload, SnapshotMeta,
-        SnapshotView, Term,
-    },
+    types::{Entry, GroupId, LogId, LogIndex, NodeId, Origin, Payload, SnapshotMeta, SnapshotView, Term},
 };
+
+use super::{hooked::Hooked, sum::Sum};
 
 fn letter(from: NodeId, to: NodeId, message: Message) -> Envelope {
     Envelope { group: GroupId(0), from, to, origin: Origin::default(), message }
-}
-
-/// Adds up what it is given, so it notices what comes twice.
-#[derive(Default)]
-struct Sum(u64);
-
-impl StateMachine for Sum {
-    type Command = u64;
-    type Output = u64;
-
-    fn apply(&mut self, _: LogId, value: u64) -> u64 {
-        self.0 += value;
-        self.0
-    }
-
-    fn snapshot(&self) -> Option<SnapshotView> {
-        let bytes = self.0.to_le_bytes();
-        Some(Box::new(move |writer| writer.write_all(&bytes)))
-    }
-
-    fn restore(&mut self, reader: &mut dyn io::Read) -> Result<(), StateMachineError> {
-        let mut bytes = [0; 8];
-        reader.read_exact(&mut bytes).map_err(|error| StateMachineError { source: error.into() })?;
-        self.0 = u64::from_le_bytes(bytes);
-        Ok(())
-    }
 }
 
 /// While it is shut, whoever wants to pass waits.
@@ -89,39 +61,20 @@ impl Gate {
     }
 }
 
-/// In memory, behind a gate for what is written.
-struct Gated<T> {
-    inner: T,
+/// Before a write to the log.
+async fn pass(gate: Gate) -> Result<(), StorageError> {
+    gate.pass().await;
+    Ok(())
+}
+
+/// Snapshots in memory, behind a gate for what is written.
+struct Gated {
+    inner: MemorySnapshots,
     gate: Gate,
 }
 
 #[async_trait]
-impl LogStorage for Gated<MemoryLog> {
-    async fn recover(&mut self) -> Result<LogState, StorageError> {
-        self.inner.recover().await
-    }
-
-    async fn write(&mut self, writes: &[LogWrite]) -> Result<(), StorageError> {
-        self.gate.pass().await;
-        self.inner.write(writes).await
-    }
-
-    async fn read(
-        &mut self,
-        first: LogIndex,
-        last: LogIndex,
-        bytes_max: u64,
-    ) -> Result<Entries, StorageError> {
-        self.inner.read(first, last, bytes_max).await
-    }
-
-    async fn purge(&mut self, through: LogId) -> Result<(), StorageError> {
-        self.inner.purge(through).await
-    }
-}
-
-#[async_trait]
-impl SnapshotStorage for Gated<MemorySnapshots> {
+impl SnapshotStorage for Gated {
     async fn recover(&self) -> Result<Option<SnapshotMeta>, StorageError> {
         self.inner.recover().await
     }
@@ -197,9 +150,10 @@ impl Scene {
     async fn start(&self, machine: SimNode, members: u64) -> Node<Sum> {
         let mut config = Config::default();
         config.trailing_entries = 0;
+        let gate = self.log_gate.clone();
         Node::builder(NodeId(1), Sum::default())
             .members((1..=members).map(|number| (NodeId(number), Network::address(NodeId(number)))))
-            .storage(Gated { inner: self.log.clone(), gate: self.log_gate.clone() })
+            .storage(Hooked { log: self.log.clone(), before_write: move || pass(gate.clone()) })
             .snapshots(Gated { inner: self.snapshots.clone(), gate: self.snapshot_gate.clone() })
             .transport(self.network.transport(NodeId(1)))
             .runtime(Arc::new(machine))

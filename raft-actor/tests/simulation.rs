@@ -14,31 +14,14 @@ use raft_actor::{
     membership::{ChangeError, MembershipChange},
     node::Node,
     runtime::{Place, Runtime, SharedRuntime, sim::SimRuntime, sleep},
-    state_machine::StateMachine,
     testkit::cluster::Cluster,
-    types::{LogId, NodeId},
+    types::NodeId,
 };
 
-use super::{exactly_once::assert_exactly_once, machines::Machines};
+use super::{exactly_once::assert_exactly_once, journal::Journal, machines::Machines};
 
 const NODES: u64 = 3;
 const CLIENTS: u64 = 4;
-
-/// Remembers every value in the order in which it was applied.
-#[derive(Default)]
-struct Journal {
-    values: Vec<u64>,
-}
-
-impl StateMachine for Journal {
-    type Command = u64;
-    type Output = u64;
-
-    fn apply(&mut self, _: LogId, value: u64) -> u64 {
-        self.values.push(value);
-        self.values.len() as u64
-    }
-}
 
 /// What the clients have seen.
 #[derive(Default)]

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,44 +18,15 @@ use raft_actor::{
     node::{Node, NodeBuilder, survivor::Survivor},
     observer::{Observer, Step},
     runtime::{SharedRuntime, sim::SimRuntime, sleep, timeout},
-    state_machine::{StateMachine, StateMachineError, Witness},
+    state_machine::{StateMachine, Witness},
     testkit::{
         memory::{MemoryLog, MemorySnapshots},
         network::Network,
     },
-    types::{LogId, LogIndex, NodeId, Role, SnapshotView, Time},
+    types::{LogIndex, NodeId, Role, Time},
 };
 
-use crate::{exactly_once::assert_exactly_once, machines::Machines};
-
-/// Remembers every value in the order in which it was applied.
-#[derive(Clone, Default)]
-struct Journal(Vec<u64>);
-
-impl StateMachine for Journal {
-    type Command = u64;
-    type Output = u64;
-
-    fn apply(&mut self, _: LogId, value: u64) -> u64 {
-        self.0.push(value);
-        self.0.len() as u64
-    }
-
-    fn snapshot(&self) -> Option<SnapshotView> {
-        let values = self.0.clone();
-        Some(Box::new(move |writer| {
-            let bytes = postcard::to_allocvec(&values).map_err(io::Error::other)?;
-            writer.write_all(&bytes)
-        }))
-    }
-
-    fn restore(&mut self, reader: &mut dyn io::Read) -> Result<(), StateMachineError> {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(|error| StateMachineError { source: error.into() })?;
-        self.0 = postcard::from_bytes(&bytes).map_err(|error| StateMachineError { source: error.into() })?;
-        Ok(())
-    }
-}
+use crate::{exactly_once::assert_exactly_once, journal::Journal, machines::Machines};
 
 const WITNESS: NodeId = NodeId(3);
 
@@ -172,7 +142,7 @@ impl Hall {
 
     async fn journal_of(&self, id: NodeId) -> Vec<u64> {
         loop {
-            match self.full[&id].read(|journal| journal.0.clone()).await {
+            match self.full[&id].read(|journal| journal.values.clone()).await {
                 Ok(values) => return values,
                 Err(_) => sleep(&*self.runtime, Duration::from_millis(50)).await,
             }

@@ -17,12 +17,15 @@ mod node_tests {
     mod endurance;
     mod exactly_once;
     mod failures;
+    mod hooked;
+    mod journal;
     mod machines;
     pub(super) mod mutants;
     mod promises;
     mod scripts;
     mod simulation;
     mod snapshots;
+    mod sum;
 }
 
 #[path = "../../../raft-storage-file/tests"]

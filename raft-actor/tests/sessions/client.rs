@@ -22,7 +22,7 @@ use raft_actor::{
     types::{LogIndex, NodeId},
 };
 
-use super::Journal;
+use crate::journal::Journal;
 
 /// A node in front of another one, which answers as it is told.
 struct Moody {

@@ -24,7 +24,7 @@ use raft_actor::{
     types::{LogIndex, NodeId},
 };
 
-use super::Journal;
+use crate::journal::Journal;
 
 const NODES: u64 = 3;
 const CLIENTS: u64 = 4;

@@ -9,7 +9,7 @@ use raft_actor::{
     types::{LogId, LogIndex, Term},
 };
 
-use super::Journal;
+use crate::journal::Journal;
 
 type Command = SessionCommand<u64>;
 type Output = SessionOutput<u64>;

@@ -13,25 +13,12 @@ use raft_actor::{
     core::{Effect, Input},
     error::TraceError,
     runtime::{SharedRuntime, sim::SimRuntime},
-    state_machine::StateMachine,
     testkit::{cluster::Cluster, trace_hash::TraceHash},
     trace::{Columns, Record, Trace, merge},
-    types::{LogId, NodeId, Role},
+    types::{NodeId, Role},
 };
 
-/// Counts what it is given.
-#[derive(Default)]
-struct Count(u64);
-
-impl StateMachine for Count {
-    type Command = u64;
-    type Output = u64;
-
-    fn apply(&mut self, _: LogId, value: u64) -> u64 {
-        self.0 += value;
-        self.0
-    }
-}
+use crate::sum::Sum;
 
 /// The lines of a node's trace.
 type Lines = Arc<Mutex<Vec<String>>>;
@@ -49,7 +36,7 @@ fn run(seed: u64, nodes: u64, count: u64) -> (Vec<String>, u64) {
     let (kept, hashed) = (traces.clone(), hash.clone());
     simulator.run_until(async {
         let network: SharedRuntime = Arc::new(simulator.node("network"));
-        let mut cluster = Cluster::new(network, nodes, Config::default(), Count::default);
+        let mut cluster = Cluster::new(network, nodes, Config::default(), Sum::default);
         cluster.observe(move |node| {
             let lines = kept[node.0 as usize - 1].clone();
             Arc::new(Trace::new(move |line| lines.lock().expect("no sink panics").push(line.to_owned())))
