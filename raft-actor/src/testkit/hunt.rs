@@ -1,11 +1,11 @@
 //! Hunting [mutants](crate::mutants): a bug is put back, and tests are run until one of them finds it.
 
 use std::{
-    any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
+use super::panicked::words_of;
 use crate::mutants::{Mutant, with};
 
 /// A test that may find a bug: it panics if it does.
@@ -56,12 +56,6 @@ impl Killer {
             words: words_of(&*words),
         })
     }
-}
-
-/// What a panic has said.
-fn words_of(panic: &(dyn Any + Send)) -> String {
-    let said = panic.downcast_ref::<String>().map(String::as_str);
-    said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word").to_owned()
 }
 
 /// A bug was found.

@@ -17,6 +17,7 @@ use std::{
 
 use super::{
     cores::{Cores, Event},
+    fnv::Fnv,
     invariants::Violation,
 };
 use crate::{
@@ -100,23 +101,21 @@ struct State {
     way: Option<Rc<Way>>,
 }
 
-/// FNV-1a over what `Debug` writes: the same in every run.
-struct Digest(u64);
+/// A hash of what `Debug` writes: the same in every run.
+struct Digest(Fnv);
 
 impl Write for Digest {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
+        self.0.add(text.as_bytes());
         Ok(())
     }
 }
 
 fn digest(value: &impl Debug) -> u64 {
-    let mut digest = Digest(0xcbf2_9ce4_8422_2325);
+    let mut digest = Digest(Fnv::new());
     // Writing to a hash cannot fail.
     let _ = write!(digest, "{value:?}");
-    digest.0
+    digest.0.value()
 }
 
 /// Searches everything within `bounds`, level by level, until an invariant is broken.

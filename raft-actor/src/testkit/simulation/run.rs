@@ -20,7 +20,10 @@ use super::{
 };
 use crate::{
     runtime::{Place, Runtime, SimRuntime, timeout},
-    testkit::invariants::{Violation, hold},
+    testkit::{
+        invariants::{Violation, hold},
+        panicked::words_of,
+    },
     types::NodeId,
 };
 
@@ -42,11 +45,8 @@ pub(super) fn run<W: Workload>(
     let life = live(world, plan.clone());
     let outcome = catch_unwind(AssertUnwindSafe(|| simulator.run_until(watch.until_broken(life))));
     let at = Duration::from_nanos(simulator.now().0);
-    let outcome = outcome.unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().map(String::as_str);
-        let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no words");
-        Err(Violation { invariant: NO_PANIC, what: said.to_owned() })
-    });
+    let outcome =
+        outcome.unwrap_or_else(|panic| Err(Violation { invariant: NO_PANIC, what: words_of(&*panic) }));
     let coverage = coverage_of(&watch, at);
     match outcome {
         Ok(()) => Ok(Report { seed, hash: simulator.trace_hash() ^ watch.hash(), coverage }),

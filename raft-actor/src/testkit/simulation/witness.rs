@@ -9,6 +9,7 @@ use super::{watch::Watch, workload::Workload};
 use crate::{
     client::session::{SessionCommand, SessionOutput, Sessions},
     state_machine::{StateMachine, StateMachineError},
+    testkit::fnv::Fnv,
     types::{LogId, LogIndex, NodeId, SnapshotView},
 };
 
@@ -34,9 +35,9 @@ impl<W: Workload> Witness<W> {
 
 /// A number for what was said: of equal outputs, equal ones.
 pub(super) fn digest(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    let mut hash = Fnv::new();
+    hash.add(bytes);
+    hash.value()
 }
 
 #[async_trait]
