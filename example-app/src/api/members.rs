@@ -145,12 +145,16 @@ impl Api {
         Ok(self.service.status().await)
     }
 
-    async fn tell_members(&self, added: Option<NodeId>) -> Result<HttpResponse, ApiError> {
-        // The change is made: where it cannot be seen from here, what can be is told.
-        let status = match self.members_now().await {
+    /// The same once a change is made: where it cannot be seen from here, what can be is told.
+    async fn members_after_change(&self) -> Status {
+        match self.members_now().await {
             Ok(status) => status,
             Err(_) => self.service.status().await,
-        };
+        }
+    }
+
+    async fn tell_members(&self, added: Option<NodeId>) -> Result<HttpResponse, ApiError> {
+        let status = self.members_after_change().await;
         let summary = self.service.summary().await?;
         let members = status.membership.nodes().map(|node| member(self, &status, node)).collect();
         let header = self.header(summary.revision, status.term.0);
@@ -168,10 +172,7 @@ impl Api {
             ApiError::from(error).in_words(words)
         };
         self.service.change_members(change).await.map_err(in_full)?;
-        let status = match self.members_now().await {
-            Ok(status) => status,
-            Err(_) => self.service.status().await,
-        };
+        let status = self.members_after_change().await;
         Ok(json(&ChangedJson { membership: MembershipView::new(&status) }))
     }
 }
