@@ -72,11 +72,18 @@ fn once(cluster: &mut Cluster, kind: Kind) -> Result<Duration, Failure> {
     // Not at the same place between two heartbeats each time.
     thread::sleep(Duration::from_millis(700 + fastrand::u64(..100)));
     let process = cluster.process(leader).ok_or("the leader does not run")?;
-    let moment = Instant::now();
-    match kind {
-        Kind::Kill => cluster.kill(leader),
-        Kind::Freeze => cluster.signal(leader, "STOP")?,
-    }
+    let killed = Instant::now();
+    let moment = match kind {
+        Kind::Kill => {
+            cluster.kill(leader);
+            killed
+        }
+        // A write that is sent while the signal is on its way may still be answered, and counts for nothing.
+        Kind::Freeze => {
+            cluster.signal(leader, "STOP")?;
+            Instant::now()
+        }
+    };
     let gap = writers.first_answer_after(moment, GAP_MAX);
     match kind {
         Kind::Kill => cluster.start(leader)?,
