@@ -45,8 +45,8 @@ pub(crate) fn round(
     load.keep("refused", refused(1_000))?;
     let entries = mebibytes * (1 << 20) / ENTRY_BYTES as u64;
     load.keep("kept", crate::wrk::puts(usize::try_from(entries)?, ENTRY_BYTES))?;
-    // A transaction whose condition does not hold is an entry as any other, and leaves the store as it was: so
-    // what the nodes hold in memory is not the state.
+    // A transaction whose condition does not hold is an entry as any other, and leaves the store as it was:
+    // so what the nodes hold in memory is not the state.
     for (what, body, path, flags) in [
         ("behind by log", "refused", "/v3/kv/txn", &NO_SNAPSHOT[..]),
         ("behind by snapshot", "kept", "/v3/kv/put", &[]),

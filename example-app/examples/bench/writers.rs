@@ -41,7 +41,8 @@ impl Hand {
     fn write(&self) {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let address = &self.addresses[turn % self.addresses.len()];
-        let body = json!({ "key": STANDARD.encode(format!("key{:08}", turn % 1_000)), "value": VALUE });
+        let key = STANDARD.encode(format!("key{:08}", turn % 1_000));
+        let body = json!({ "key": key, "value": STANDARD.encode([7; 96]) });
         let sent = Instant::now();
         if ask(&self.agent, &format!("http://{address}/v3/kv/put"), &body).is_some() {
             let answered = Answered { sent, answered: Instant::now() };
@@ -49,10 +50,6 @@ impl Hand {
         }
     }
 }
-
-/// 96 bytes in base64.
-const VALUE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\
-                     AAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 impl Writers {
     fn new(addresses: Vec<String>) -> (Writers, Hand) {
