@@ -365,6 +365,36 @@ fn a_leader_whose_process_is_gone_is_not_waited_for() {
 }
 
 #[test]
+fn those_who_have_lost_their_leader_stand_one_after_the_other_a_heartbeat_apart() {
+    let config = Config::default();
+    let heartbeat = config.heartbeat_interval;
+    // Node 1 of five. Which turn it has depends on who is gone: the one after that comes first.
+    for (leader, turn) in [(5, 0), (4, 1), (3, 2), (2, 3)] {
+        let state = LogState::of(HardState { term: Term(2), voted_for: None }, log(&[1]));
+        let mut one = One::recover(voters(5), state, config.clone());
+        one.receive(leader, append(2, id(1, 1), &[], 0));
+        one.input(Input::Gone { peer: NodeId(leader) });
+        let wait = one.raft.deadline().since(one.now);
+        let first = heartbeat * turn;
+        assert!((first..first + heartbeat / 2).contains(&wait), "{wait:?} after node {leader}");
+    }
+}
+
+#[test]
+fn a_candidate_that_is_refused_tries_again_sooner_than_after_an_election_timeout() {
+    let config = Config::default();
+    for _ in 0..20 {
+        let mut one = One::new(voters(3), 1, None, &[]);
+        one.input(Input::Campaign);
+        one.receive(2, pre_vote_reply(2, true));
+        assert_eq!(one.raft.role(), Role::Candidate);
+        assert!(one.raft.deadline() >= one.now.after(config.election_timeout_min));
+        one.receive(2, vote(2, false));
+        assert!(one.raft.deadline() < one.now.after(config.election_timeout_min), "the vote is split");
+    }
+}
+
+#[test]
 fn a_peer_that_is_gone_and_a_leader_that_is_heard_again_change_nothing() {
     let config = Config::default();
     let mut one = follower_of_two(config.clone());
