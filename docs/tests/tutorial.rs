@@ -16,7 +16,8 @@ mod state_machine;
 mod three_nodes;
 mod watching;
 
-/// Holds what a page shows of a simulation that failed, between "```text" and "```", to what has come of it now.
+/// Holds what a page shows of a simulation that failed, between "```text" and "```", to what has
+/// come of it now.
 /// `UPDATE=1 cargo test -p docs` writes it into the page.
 #[track_caller]
 fn assert_shown(page: &str, failure: &str) {

@@ -1,5 +1,5 @@
-//! Whether what clients were told at the beginning of a run could have come from one store that does one thing
-//! after the other: a search that knows nothing of logs, and has a store of its own.
+//! Whether what clients were told at the beginning of a run could have come from one store that does one
+//! thing after the other: a search that knows nothing of logs, and has a store of its own.
 
 use std::collections::BTreeMap;
 

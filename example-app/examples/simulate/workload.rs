@@ -44,8 +44,8 @@ impl Workload for Shop {
         kv.query(query)
     }
 
-    /// The store counts its changes, so its own revisions must tell the same as the log's order does; and some
-    /// order of the first calls makes sense to who has never heard of a log.
+    /// The store counts its changes, so its own revisions must tell the same as the log's order does; and
+    /// some order of the first calls makes sense to who has never heard of a log.
     fn judge(&self, calls: &[Call<Shop>]) -> Result<(), String> {
         let revisions = calls.iter().filter_map(|call| {
             let (Outcome::Written(answer) | Outcome::Seen(answer)) = &call.outcome else { return None };
