@@ -11,6 +11,7 @@ mod harness;
 mod leader_loss;
 mod lifecycle;
 mod membership;
+mod simulate;
 mod snapshots;
 mod torture;
 mod witness;

@@ -116,6 +116,14 @@ mutants! {
     RemovesSegmentsBeforeThePurge,
     /// 35. A log's entries are written before the term that they came with.
     WritesEntriesBeforeTheirTerm,
+    /// 36. A voter that lost its disk, and with it its vote and what it had acknowledged, is believed under
+    ///     its id as before.
+    BelievesWhoLostItsDisk,
+    /// 37. Nodes of a cluster that was founded apart, under the same ids, are believed.
+    BelievesNodesOfAnotherCluster,
+    /// 38. A witness lets go of entries that a full voter still needs, and has no state to send in their
+    ///     place.
+    PurgesAsAWitnessWhatOthersNeed,
 }
 
 impl Mutant {

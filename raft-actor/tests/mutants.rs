@@ -6,7 +6,10 @@
 
 use raft_actor::testkit::hunt::Killer;
 
-use super::{core::schedule, endurance, failures, promises, scripts, simulation, snapshots};
+use super::{
+    core::{identity, schedule, standing},
+    endurance, failures, promises, scripts, simulation, simulator, snapshots,
+};
 
 /// Tests that are always the same, under their own names.
 macro_rules! fixed {
@@ -19,6 +22,8 @@ macro_rules! fixed {
 pub(crate) fn killers() -> Vec<Killer> {
     let mut killers = Vec::from(fixed![
         scripts::every_script_comes_to_what_stands_in_it,
+        identity::clusters_of_other_initial_members_do_not_believe_each_other,
+        standing::a_witness_keeps_what_a_full_voter_may_still_need,
         failures::a_storage_error_stops_the_node_and_its_status_says_why,
         snapshots::a_write_in_a_session_is_not_done_again_after_a_snapshot,
         promises::no_write_is_answered_before_it_is_flushed,
@@ -33,6 +38,7 @@ pub(crate) fn killers() -> Vec<Killer> {
         Killer::seeded("random schedules with other members", 150, |seed| schedule::run_one(seed, 2000, 2)),
         Killer::seeded("whole nodes, everything at once", 40, endurance::endure),
         Killer::seeded("whole nodes, snapshots", 25, snapshots::compact),
+        Killer::seeded("simulation", 40, simulator::simulate),
         Killer::seeded("whole nodes, other members", 20, |seed| simulation::simulate(seed, 5)),
     ]);
     killers

@@ -93,6 +93,7 @@ fn the_page_on_simulating_finds_what_a_snapshot_forgets() {
     let failure = simulate(Speakers).expect_err("a snapshot forgets the total");
     println!("{failure}");
     // ANCHOR_END: found
+    super::assert_shown("docs/src/how/simulating.md", &failure.to_string());
     assert!(failure.violation.to_string().starts_with("State Machine Safety is broken"), "{failure}");
     assert_eq!(failure.coverage.count(coverage::RUNS), 1);
 }

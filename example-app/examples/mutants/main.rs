@@ -11,8 +11,11 @@
 mod node_tests {
     pub(super) mod core {
         mod cluster;
+        pub(crate) mod identity;
+        mod members;
         mod one;
         pub(crate) mod schedule;
+        pub(crate) mod standing;
     }
     mod endurance;
     mod exactly_once;
@@ -24,6 +27,7 @@ mod node_tests {
     mod promises;
     mod scripts;
     mod simulation;
+    mod simulator;
     mod snapshots;
     mod sum;
 }
@@ -37,13 +41,22 @@ mod storage_tests {
     mod snapshots;
 }
 
-use std::{process::ExitCode, time::Instant};
+#[path = "../simulate/workload.rs"]
+mod workload;
+
+use std::{process::ExitCode, sync::Arc, time::Instant};
 
 use clap::Parser;
 use raft_actor::{
     mutants::Mutant,
-    testkit::hunt::{Kill, Killer},
+    testkit::{
+        hunt::{Kill, Killer},
+        simulation::Simulation,
+    },
 };
+use raft_storage_file::simulation::SimulatedStorage;
+
+use workload::Shop;
 
 /// Puts known bugs back, and lets the tests hunt them.
 #[derive(Parser)]
@@ -58,6 +71,14 @@ struct Arguments {
     every: bool,
 }
 
+/// Clusters of this service on its own storage, as the example `simulate` runs them, a minute each.
+fn simulation_of_the_service() -> Killer {
+    let simulation = Simulation::new(Shop).disks(|seed| Arc::new(SimulatedStorage::new(seed)));
+    Killer::seeded("simulation of the example app", 100, move |seed| {
+        simulation.run(seed).unwrap_or_else(|failure| panic!("{failure}"))
+    })
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // A mutant dies by a panic: that is no news, and what it has said is kept.
@@ -66,8 +87,11 @@ fn main() -> ExitCode {
         Some(seeds) => killer.with_seeds(seeds),
         None => killer,
     };
-    let of_nodes: Vec<Killer> = node_tests::mutants::killers().into_iter().map(with_seeds).collect();
-    let of_storage: Vec<Killer> = storage_tests::mutants::killers().into_iter().map(with_seeds).collect();
+    let and_the_service = |killers: Vec<Killer>| -> Vec<Killer> {
+        killers.into_iter().chain([simulation_of_the_service()]).map(with_seeds).collect()
+    };
+    let of_nodes = and_the_service(node_tests::mutants::killers());
+    let of_storage = and_the_service(storage_tests::mutants::killers());
     let mutants = if arguments.names.is_empty() { Mutant::ALL } else { &arguments.names };
     let mut survivors = 0;
     println!("| no. | mutant | killed by | seeds | s |\n|---|---|---|---|---|");

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use raft_actor::testkit::simulation::{Coverage, Failure, Simulation};
+use raft_actor::{
+    mutants::inherited,
+    testkit::simulation::{Coverage, Failure, Simulation},
+};
 
 use super::{Settings, workload::Shop};
 
@@ -58,12 +61,13 @@ impl Crew {
         let jobs = self.settings.jobs.unwrap_or(cores).max(1);
         std::thread::scope(|scope| {
             for _ in 0..jobs {
-                scope.spawn(|| {
+                let shift = || {
                     while let Some(seed) = self.take_seed() {
                         self.run(seed);
                         progress(&self.lock());
                     }
-                });
+                };
+                scope.spawn(inherited(shift));
             }
         });
         let mut failures = std::mem::take(&mut self.lock().failures);

@@ -3,19 +3,24 @@
 //!
 //! `cargo run --release -p example-app --example simulate -- --seeds 2000`
 //!
-//! It prints what was done, and ends with 1 where anything was broken, with the line that replays it.
+//! It prints what was done, and ends with 1 where anything was broken, with the line that replays it. To see
+//! that, put a bug back: `--mutant acks-before-the-flush`.
 
 mod crew;
 mod workload;
 
 use std::{
+    io::{self, Write},
     process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use clap::Parser;
-use raft_actor::testkit::simulation::{Failure, Faults, Simulation, coverage};
+use raft_actor::{
+    mutants::{Mutant, with},
+    testkit::simulation::{Failure, Faults, Simulation, coverage},
+};
 use raft_storage_file::simulation::SimulatedStorage;
 
 use crew::{Crew, Found};
@@ -57,6 +62,9 @@ pub(crate) struct Settings {
     /// How many runs may be spent to make a failing one shorter.
     #[arg(long, default_value_t = 60)]
     shrink: usize,
+    /// Puts this bug back, by its name in the book's page "How we test".
+    #[arg(long)]
+    mutant: Option<Mutant>,
 }
 
 impl Settings {
@@ -68,12 +76,14 @@ impl Settings {
             .pause(Duration::from_millis(self.pause))
     }
 
-    fn tell(&self, failure: &Failure) {
-        println!("\nFAILED: {failure}");
-        let numbers: Vec<String> = failure.faults.iter().map(|planned| planned.number.to_string()).collect();
+    fn tell(&self, failure: &Failure, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "\nFAILED: {failure}")?;
+        let numbers: Vec<String> = failure.numbers().iter().map(usize::to_string).collect();
         let (minutes, every, pause) = (self.minutes, self.fault_every, self.pause);
-        print!("replay: --minutes {minutes} --fault-every {every} --pause {pause} --replay {}", failure.seed);
-        println!(" --faults={}", numbers.join(","));
+        let (seed, numbers) = (failure.seed, numbers.join(","));
+        let mutant = self.mutant.map(|mutant| format!(" --mutant {mutant}")).unwrap_or_default();
+        write!(out, "command: --minutes {minutes} --fault-every {every} --pause {pause}{mutant}")?;
+        writeln!(out, " --replay {seed} --faults={numbers}")
     }
 }
 
@@ -81,35 +91,49 @@ fn main() -> ExitCode {
     let settings = Settings::parse();
     // A panic of a node is caught and told as a failure; its own words would only tear the table.
     std::panic::set_hook(Box::new(|_| {}));
-    if let Some(seed) = settings.replay {
-        return replay(&settings, seed);
+    match carry_out(&settings, &mut io::stdout()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) | Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Whether nothing was broken, and enough was done.
+pub(crate) fn carry_out(settings: &Settings, out: &mut impl Write) -> io::Result<bool> {
+    match (settings.mutant, settings.replay) {
+        (None, None) => run(settings, out),
+        (None, Some(seed)) => replay(settings, seed, out),
+        (Some(mutant), None) => with(mutant, || run(settings, out)),
+        (Some(mutant), Some(seed)) => with(mutant, || replay(settings, seed, out)),
+    }
+}
+
+fn run(settings: &Settings, out: &mut impl Write) -> io::Result<bool> {
     let began = Instant::now();
-    let crew = Crew::new(&settings);
+    let crew = Crew::new(settings);
     let failures = crew.work(|found| {
         let hours = found.coverage.simulated().as_secs_f64() / 3600.0;
         eprint!("\r{} of {} seeds, {hours:.1} simulated hours", found.seeds, settings.seeds);
     });
     eprintln!();
-    report(&crew.found(), began.elapsed());
+    report(&crew.found(), began.elapsed(), out)?;
     for failure in failures.iter().take(3) {
-        settings.tell(failure);
+        settings.tell(failure, out)?;
     }
     if let Some(first) = failures.into_iter().next() {
         let shortest = settings.simulation().shrink(first, settings.shrink);
-        print!("\nmade short:");
-        settings.tell(&shortest);
-        return ExitCode::FAILURE;
+        write!(out, "\nmade short:")?;
+        settings.tell(&shortest, out)?;
+        return Ok(false);
     }
     let found = crew.found();
     let idle = found.coverage.below(&floors(found.seeds, settings.minutes));
     for line in &idle {
-        println!("too little was done: {line}");
+        writeln!(out, "too little was done: {line}")?;
     }
-    if idle.is_empty() && found.differing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(idle.is_empty() && found.differing.is_empty())
 }
 
-fn replay(settings: &Settings, seed: u64) -> ExitCode {
+fn replay(settings: &Settings, seed: u64, out: &mut impl Write) -> io::Result<bool> {
     let simulation = settings.simulation();
     let outcome = match &settings.faults {
         Some(faults) => simulation.replay(seed, faults),
@@ -117,12 +141,13 @@ fn replay(settings: &Settings, seed: u64) -> ExitCode {
     };
     match outcome {
         Ok(report) => {
-            println!("seed {seed} breaks nothing; its hash is {:016x}\n{}", report.hash, report.coverage);
-            ExitCode::SUCCESS
+            let (hash, coverage) = (report.hash, report.coverage);
+            writeln!(out, "seed {seed} breaks nothing; its hash is {hash:016x}\n{coverage}")?;
+            Ok(true)
         }
         Err(failure) => {
-            settings.tell(&failure);
-            ExitCode::FAILURE
+            settings.tell(&failure, out)?;
+            Ok(false)
         }
     }
 }
@@ -140,14 +165,15 @@ fn floors(seeds: u64, minutes: u64) -> Vec<(&'static str, u64)> {
     ]
 }
 
-fn report(found: &Found, real: Duration) {
-    println!("{}", found.coverage);
-    println!("{:<32} {:>12.1}", "real seconds", real.as_secs_f64());
+fn report(found: &Found, real: Duration, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{}", found.coverage)?;
+    writeln!(out, "{:<32} {:>12.1}", "real seconds", real.as_secs_f64())?;
     let times = found.coverage.simulated().as_secs_f64() / real.as_secs_f64().max(0.001);
-    println!("{:<32} {times:>12.0}", "times faster than real time");
-    println!("{:<32} {:>12}", "run twice", found.twice);
-    println!("{:<32} {:>12}", "of them with the same hash", found.twice - found.differing.len() as u64);
+    writeln!(out, "{:<32} {times:>12.0}", "times faster than real time")?;
+    writeln!(out, "{:<32} {:>12}", "run twice", found.twice)?;
+    writeln!(out, "{:<32} {:>12}", "of them with the same hash", found.twice - found.differing.len() as u64)?;
     for seed in &found.differing {
-        println!("FAILED: seed {seed} is not the same when it is run again");
+        writeln!(out, "FAILED: seed {seed} is not the same when it is run again")?;
     }
+    Ok(())
 }

@@ -19,6 +19,7 @@ use crate::{
     core::Effect,
     membership::Membership,
     message::Refusal,
+    mutants::{Mutant, is_on},
     types::{NodeId, Origin, Time},
 };
 
@@ -76,10 +77,12 @@ impl Raft {
         }
         let membership = self.membership();
         let differ = |ours: u64, theirs: u64| ours != 0 && theirs != 0 && ours != theirs;
-        if differ(membership.genesis(), origin.genesis) {
+        let is_of_another = differ(membership.genesis(), origin.genesis);
+        if is_of_another && !is_on(Mutant::BelievesNodesOfAnotherCluster) {
             return Some(Refusal::OtherGenesis { node: peer, refused_by: self.id });
         }
         let is_other = differ(membership.incarnation(peer), origin.incarnation);
+        let is_other = is_other && !is_on(Mutant::BelievesWhoLostItsDisk);
         is_other.then_some(Refusal::OtherFolder { node: peer })
     }
 

@@ -243,7 +243,7 @@ impl Raft {
         let covered = LogIndex(latest.last.index.0.saturating_sub(self.config.trailing_entries));
         // A snapshot of the leader's may cover what this node has in its log and has not applied yet.
         let mut index = covered.min(self.applied_index);
-        if self.is_witness() {
+        if self.is_witness() && !is_on(Mutant::PurgesAsAWitnessWhatOthersNeed) {
             // It may have to hand these entries on, and has nothing to send in their place.
             index = index.min(self.held_index());
         }

@@ -257,8 +257,8 @@ fn a_node_that_joins_believes_everybody_and_tells_no_genesis_until_it_is_recorde
     assert_eq!(one.ends().0, id(7, 2), "{effects:?}");
 }
 
-#[test]
-fn clusters_of_other_initial_members_do_not_believe_each_other() {
+#[cfg_attr(test, test)]
+pub(crate) fn clusters_of_other_initial_members_do_not_believe_each_other() {
     let genesis = |count| voters(count).genesis_of_voters();
     assert_ne!(genesis(3), genesis(2));
     let mut one = one(voters(3).with_genesis(genesis(3)));

@@ -282,8 +282,8 @@ fn emptiness(index: u64) -> SnapshotMeta {
     }
 }
 
-#[test]
-fn a_witness_keeps_what_a_full_voter_may_still_need() {
+#[cfg_attr(test, test)]
+pub(crate) fn a_witness_keeps_what_a_full_voter_may_still_need() {
     let mut one = leading_witness();
     one.receive(2, matched(2, 8));
     one.receive(3, matched(2, 4));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use raft_actor::testkit::{
     invariants::STATE_MACHINE_SAFETY,
-    simulation::{Coverage, Failure, FaultKind, Faults, Simulation, coverage},
+    simulation::{Coverage, Failure, FaultKind, Faults, Report, Simulation, coverage},
 };
 
 use self::ledger::{Bug, Ledgers};
@@ -15,15 +15,17 @@ fn simulation(bug: Bug) -> Simulation<Ledgers> {
     Simulation::new(Ledgers(bug)).duration(Duration::from_secs(60))
 }
 
+/// One seed, of which nothing may come to light.
+pub(crate) fn simulate(seed: u64) -> Report {
+    simulation(Bug::None).run(seed).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
 #[test]
 fn clusters_keep_every_promise_under_every_fault_at_once() {
     let seeds = crate::seeds(12);
     let mut total = Coverage::default();
     for seed in 1..=seeds {
-        match simulation(Bug::None).run(seed) {
-            Ok(report) => total.add(&report.coverage),
-            Err(failure) => panic!("{failure}"),
-        }
+        total.add(&simulate(seed).coverage);
     }
     println!("{total}");
     let floors = [
@@ -69,8 +71,7 @@ fn a_snapshot_that_forgets_something_is_found_and_the_run_made_short() {
     let short = simulation.shrink(failure, 25);
     println!("made short: {short}");
     assert!(short.faults.len() < before.max(2), "from {before} to {short}");
-    let numbers: Vec<usize> = short.faults.iter().map(|planned| planned.number).collect();
-    let again = simulation.replay(short.seed, &numbers).expect_err("it can be replayed");
+    let again = simulation.replay(short.seed, &short.numbers()).expect_err("it can be replayed");
     assert_eq!(again, short);
 }
 

@@ -9,8 +9,9 @@ use super::{
     coverage,
     disk::Trouble,
     faults::{Fault, Planned, Who},
+    told::crashed_together,
     workload::Workload,
-    world::{PATIENCE, World},
+    world::{PATIENCE, SimulatedNode, World},
 };
 use crate::{
     runtime::{Runtime, timeout},
@@ -38,12 +39,20 @@ impl<W: Workload> World<W> {
             .collect();
         let place = *free.get((who % free.len().max(1) as u64) as usize)?;
         slots[place].is_taken = true;
+        self.watch.means(who, slots[place].id);
         Some(Taken { world: self.clone(), place })
     }
 
     /// The id of a node that runs.
     pub(super) fn somebody(&self, who: Who) -> Option<NodeId> {
-        self.any_running(who).map(|node| node.id())
+        self.meant(who).map(|node| node.id())
+    }
+
+    /// A node that runs, as part of a fault.
+    pub(super) fn meant(&self, who: Who) -> Option<SimulatedNode<W>> {
+        let node = self.any_running(who)?;
+        self.watch.means(who, Some(node.id()));
+        Some(node)
     }
 
     /// Carries out a fault, and ends it. What cannot be done now is skipped.
@@ -86,15 +95,16 @@ impl<W: Workload> World<W> {
                 machine.set_clock(100, Duration::ZERO);
                 Some(())
             }
-            Fault::SlowDisk { .. } | Fault::HangingDisk { .. } | Fault::BrokenDisk { .. } => {
-                self.act_on_disk(fault).await
-            }
+            Fault::SlowDisk { .. }
+            | Fault::HangingDisk { .. }
+            | Fault::SlowMachine { .. }
+            | Fault::BrokenDisk { .. } => self.act_on_disk(fault).await,
             Fault::BitFlip { who, chance } => self.flip_bits(who, chance).await,
             Fault::Partition { .. } | Fault::Cut { .. } | Fault::Weather { .. } | Fault::SlowLink { .. } => {
                 self.act_on_network(fault).await
             }
             Fault::Transfer { who, to } => {
-                let node = self.any_running(who)?;
+                let node = self.meant(who)?;
                 let to = to.and_then(|to| self.somebody(to));
                 if timeout(&*self.hall, PATIENCE, node.transfer_leadership(to)).await.is_none() {
                     self.watch.fail(super::ANSWERS, format!("a transfer on node {} hangs", node.id()));
@@ -102,19 +112,21 @@ impl<W: Workload> World<W> {
                 Some(())
             }
             Fault::Campaign { who } => {
-                self.any_running(who)?.campaign();
+                self.meant(who)?.campaign();
                 Some(())
             }
             Fault::Snapshot { who } => {
-                let node = self.any_running(who)?;
+                let node = self.meant(who)?;
                 if timeout(&*self.hall, PATIENCE, node.snapshot()).await.is_none() {
                     self.watch.fail(super::ANSWERS, format!("a snapshot on node {} hangs", node.id()));
                 }
                 Some(())
             }
-            Fault::LostDisk { .. } | Fault::Join | Fault::Leave { .. } | Fault::Demote { .. } => {
-                self.act_on_members(fault).await
-            }
+            Fault::LostDisk { .. }
+            | Fault::Join
+            | Fault::Leave { .. }
+            | Fault::Demote { .. }
+            | Fault::Priority { .. } => self.act_on_members(fault).await,
         }
     }
 
@@ -149,7 +161,7 @@ impl<W: Workload> World<W> {
     async fn crash_many(self: &Arc<Self>, count: u64, torn: u64, down: Duration) -> Option<()> {
         let most = self.slots().len() as u64;
         let taken: Vec<Taken<W>> =
-            (0..count.min(most)).filter_map(|number| self.take(torn.rotate_left(number as u32))).collect();
+            crashed_together(count.min(most), torn).filter_map(|who| self.take(who)).collect();
         for (taken, torn) in taken.iter().zip(torn..) {
             self.crash(taken.place, torn);
         }
@@ -177,6 +189,14 @@ impl<W: Workload> World<W> {
                 pace.hang(machine.now().after(lasts));
                 self.sleep(lasts).await;
             }
+            Fault::SlowMachine { who, by, lasts } => {
+                let taken = self.take(who)?;
+                let pace = self.with(taken.place, |slot| slot.pace.clone());
+                drop(taken);
+                pace.slow_machine(by);
+                self.sleep(lasts).await;
+                pace.slow_machine(Duration::ZERO);
+            }
             Fault::BrokenDisk { who, trouble, chance, lasts } => {
                 let taken = self.take(who)?;
                 let (disk, node) = self.with(taken.place, |slot| {
@@ -188,6 +208,9 @@ impl<W: Workload> World<W> {
                     && timeout(&*self.hall, lasts, node.stopped()).await.flatten().is_some()
                 {
                     self.watch.note(coverage::REFUSED_DISKS);
+                    if trouble == Trouble::Full {
+                        self.watch.note(coverage::FULL_DISKS);
+                    }
                 }
                 disk.mend();
                 // The process is started again, whether it has stopped or not.

@@ -39,6 +39,10 @@ pub const STEPS: &str = "steps checked";
 pub const STARTS: &str = "starts of nodes";
 /// Nodes that did not start, or stopped, because of their disks, as they should.
 pub const REFUSED_DISKS: &str = "nodes that refused their disks";
+/// Of them, those that stopped because their disks were full.
+pub const FULL_DISKS: &str = "of them on a full disk";
+/// Priorities that members were given.
+pub const PRIORITIES: &str = "priorities of members changed";
 /// Faults that were planned and could not be carried out when their time came.
 pub const SKIPPED: &str = "faults skipped";
 

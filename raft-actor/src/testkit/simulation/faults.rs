@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use super::{Chance, disk::Trouble};
+use super::{
+    Chance,
+    disk::Trouble,
+    told::{Meant, tell},
+};
 
 /// Kinds of faults, and of work on the cluster that goes on meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +31,8 @@ pub enum FaultKind {
     SlowDisk,
     /// A disk answers nothing for a while.
     HangingDisk,
+    /// A state machine takes its time to flush what it has applied.
+    SlowMachine,
     /// A disk fails to write or flush (EIO), once or for good, or is full (ENOSPC). The node stops, and is
     /// started again when the disk is mended.
     BrokenDisk,
@@ -40,13 +46,13 @@ pub enum FaultKind {
     Transfer,
     /// A node takes a snapshot.
     Snapshot,
-    /// A node joins, another leaves, or one loses its vote and gets it back.
+    /// A node joins, another leaves, one loses its vote and gets it back, or another priority.
     Members,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [FaultKind; 17] = [
+    pub const ALL: [FaultKind; 18] = [
         FaultKind::Crash,
         FaultKind::CrashMany,
         FaultKind::Restart,
@@ -57,6 +63,7 @@ impl FaultKind {
         FaultKind::SlowLink,
         FaultKind::SlowDisk,
         FaultKind::HangingDisk,
+        FaultKind::SlowMachine,
         FaultKind::BrokenDisk,
         FaultKind::BitFlip,
         FaultKind::LostDisk,
@@ -79,6 +86,7 @@ impl FaultKind {
             FaultKind::SlowLink => "fault: slow link",
             FaultKind::SlowDisk => "fault: slow disk",
             FaultKind::HangingDisk => "fault: hanging disk",
+            FaultKind::SlowMachine => "fault: slow state machine",
             FaultKind::BrokenDisk => "fault: broken or full disk",
             FaultKind::BitFlip => "fault: bit flips",
             FaultKind::LostDisk => "fault: lost disk",
@@ -141,7 +149,9 @@ impl Faults {
         let mut at = chance.between(Duration::ZERO, self.every);
         while at < duration {
             let kind = *chance.pick(&bag);
-            plan.push(Planned { number: plan.len(), at, kind, fault: Fault::draw(kind, chance) });
+            let (number, fault) = (plan.len(), Fault::draw(kind, chance));
+            let told = tell(&fault, &Meant::new());
+            plan.push(Planned { number, at, kind, fault, told });
             // Mostly single ones, at times several at once.
             let gap = if chance.once_in(5) { self.every / 20 } else { self.every * 2 };
             at += chance.between(Duration::ZERO, gap) + Duration::from_micros(1);
@@ -160,11 +170,13 @@ pub struct Planned {
     /// Of which kind.
     pub kind: FaultKind,
     pub(super) fault: Fault,
+    /// What it did, once that is known.
+    pub(super) told: String,
 }
 
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{} at {:.3} s: {:?}", self.number, self.at.as_secs_f64(), self.fault)
+        write!(f, "#{} at {:.3} s: {}", self.number, self.at.as_secs_f64(), self.told)
     }
 }
 
@@ -228,6 +240,11 @@ pub(super) enum Fault {
         who: Who,
         lasts: Duration,
     },
+    SlowMachine {
+        who: Who,
+        by: Duration,
+        lasts: Duration,
+    },
     BrokenDisk {
         who: Who,
         trouble: Trouble,
@@ -266,6 +283,10 @@ pub(super) enum Fault {
         who: Who,
         lasts: Duration,
     },
+    Priority {
+        who: Who,
+        priority: u8,
+    },
 }
 
 impl Fault {
@@ -286,9 +307,14 @@ impl Fault {
                 Fault::SlowDisk { who, by: chance.millis(1, 200), lasts: chance.millis(100, 8000) }
             }
             FaultKind::HangingDisk => Fault::HangingDisk { who, lasts: chance.millis(100, 4000) },
+            FaultKind::SlowMachine => {
+                Fault::SlowMachine { who, by: chance.millis(1, 500), lasts: chance.millis(100, 8000) }
+            }
             FaultKind::BrokenDisk => {
                 let trouble = *chance.pick(&[Trouble::Failing, Trouble::Full, Trouble::FlushFailsOnce]);
-                let lasts = chance.millis(100, 3000);
+                // A full disk is noticed when the next file grows, which may take a while.
+                let most = if trouble == Trouble::Full { 20_000 } else { 3000 };
+                let lasts = chance.millis(100, most);
                 Fault::BrokenDisk { who, trouble, chance: chance.number(), lasts }
             }
             FaultKind::BitFlip => Fault::BitFlip { who, chance: chance.number() },
@@ -299,9 +325,11 @@ impl Fault {
                 1 => Fault::Transfer { who, to: None },
                 _ => Fault::Transfer { who, to: Some(chance.number()) },
             },
-            FaultKind::Members => match chance.below(5) {
+            FaultKind::Members => match chance.below(6) {
                 0 | 1 => Fault::Join,
                 2 | 3 => Fault::Leave { who },
+                // Not 0: who may never stand may be the only one with all that was committed.
+                4 => Fault::Priority { who, priority: 1 + chance.below(3) as u8 },
                 _ => Fault::Demote { who, lasts: chance.millis(0, 2000) },
             },
             FaultKind::Clock => {

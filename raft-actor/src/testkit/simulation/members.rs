@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     acts::Taken,
+    coverage,
     faults::Fault,
     workload::Workload,
     world::{PATIENCE, SimulatedNode, World},
@@ -130,6 +131,12 @@ impl<W: Workload> World<W> {
             }
             Fault::Join => self.join().await?,
             Fault::Leave { who } => self.leave(who).await?,
+            Fault::Priority { who, priority } => {
+                let id = self.somebody(who)?;
+                let node = self.any_running(who / 7)?;
+                self.briefly(node.set_priority(id, priority)).await?;
+                self.watch.note(coverage::PRIORITIES);
+            }
             Fault::Demote { who, lasts } => {
                 let leader = self.settled_leader().await?;
                 let id = self.somebody(who)?;

@@ -23,6 +23,7 @@ mod judge;
 mod members;
 mod run;
 mod shrink;
+mod told;
 mod watch;
 mod watched;
 mod witness;
@@ -111,15 +112,23 @@ pub struct Failure {
     pub coverage: Coverage,
 }
 
-/// The seed, the time and the violation on one line, then one line a fault.
+/// The seed, the time and the violation on one line, then one line a fault, and the call that runs it again.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "seed {}, after {:.3} s: {}", self.seed, self.at.as_secs_f64(), self.violation)?;
-        self.faults.iter().try_for_each(|planned| write!(f, "\n  {planned}"))
+        self.faults.iter().try_for_each(|planned| write!(f, "\n  {planned}"))?;
+        write!(f, "\nreplay({}, &{:?})", self.seed, self.numbers())
     }
 }
 
 impl std::error::Error for Failure {}
+
+impl Failure {
+    /// The faults' numbers, for [`Simulation::replay`].
+    pub fn numbers(&self) -> Vec<usize> {
+        self.faults.iter().map(|planned| planned.number).collect()
+    }
+}
 
 impl<W: Workload> Simulation<W> {
     /// With every fault on, on disks in memory, for a minute of virtual time a run.

@@ -14,6 +14,7 @@ use super::{
     coverage,
     faults::Planned,
     judge::{Verdict, judge, reads_are_fresh},
+    told::tell,
     watch::Watch,
     workload::{Call, Operation, Workload},
     world::{PATIENCE, World},
@@ -52,6 +53,8 @@ pub(super) fn run<W: Workload>(
         Ok(()) => Ok(Report { seed, hash: simulator.trace_hash() ^ watch.hash(), coverage }),
         Err(violation) => {
             plan.retain(|planned| planned.at <= at);
+            let meant = watch.meant();
+            plan.iter_mut().for_each(|planned| planned.told = tell(&planned.fault, &meant));
             Err(Failure { seed, at, violation, faults: plan.into(), coverage })
         }
     }

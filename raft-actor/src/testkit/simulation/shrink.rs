@@ -10,7 +10,7 @@ impl<W: Workload> Simulation<W> {
         let mut runs = 0;
         let mut parts = 2;
         while !shortest.faults.is_empty() && runs < runs_max {
-            let numbers: Vec<usize> = shortest.faults.iter().map(|planned| planned.number).collect();
+            let numbers = shortest.numbers();
             let size = numbers.len().div_ceil(parts).max(1);
             let mut found = None;
             for part in numbers.chunks(size) {

@@ -9,14 +9,18 @@ use std::{
     task::{Poll, Waker},
 };
 
-use super::coverage::{self, Coverage};
+use super::{
+    coverage::{self, Coverage},
+    faults::Who,
+    told::Meant,
+};
 use crate::{
     core::{Effect, Input, Raft},
     observer::{Observer, Step},
     testkit::invariants::{
         FLUSHED_IS_KEPT, Held, HeldLog, Invariants, Kept, STATE_MACHINE_SAFETY, Sight, Violation, hold,
     },
-    types::{Entry, LogId, LogIndex, LogState, LogWrite, NodeId, Role, Time},
+    types::{Entry, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Role, Time},
 };
 
 /// What all parts of a run report to.
@@ -35,6 +39,7 @@ struct Record {
     /// Up to here, the log of the node that steps is as it was before.
     unchanged: LogIndex,
     waiting: Option<Waker>,
+    meant: Meant,
 }
 
 /// What is known of one node.
@@ -119,6 +124,15 @@ impl Watch {
         coverage
     }
 
+    /// A fault has come to this node.
+    pub(super) fn means(&self, who: Who, node: Option<NodeId>) {
+        self.record().meant.extend(node.map(|node| (who, node)));
+    }
+
+    pub(super) fn meant(&self) -> Meant {
+        self.record().meant.clone()
+    }
+
     pub(super) fn hash(&self) -> u64 {
         self.record().hash
     }
@@ -147,12 +161,19 @@ impl Watch {
     }
 
     /// A state machine has answered an entry with an output of this digest.
-    pub(super) fn applied(&self, node: NodeId, id: LogId, digest: u64) {
+    pub(super) fn applied(
+        &self,
+        node: NodeId,
+        id: LogId,
+        digest: u64,
+        tell: impl FnOnce(Option<&Payload>) -> String,
+    ) {
         let outcome = {
             let mut record = self.record();
             let first = *record.outputs.entry(id.index).or_insert(digest);
             hold(first == digest, STATE_MACHINE_SAFETY, || {
-                format!("n{node}'s state machine answers {id} otherwise than another node's did")
+                let told = tell(record.invariants.known(id));
+                format!("n{node}'s state machine answers {id}, {told}, otherwise than another node's did")
             })
         };
         self.settle(outcome);

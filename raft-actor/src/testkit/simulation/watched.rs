@@ -24,6 +24,8 @@ pub(super) struct Pace(Arc<Mutex<Delays>>);
 struct Delays {
     usual: Duration,
     extra: Duration,
+    /// None of its state machine's flushes takes longer.
+    machine: Duration,
     /// It answers nothing before.
     hangs_until: Time,
 }
@@ -31,7 +33,12 @@ struct Delays {
 impl Pace {
     /// Most calls take up to `usual`, some much longer.
     pub(super) fn new(usual: Duration) -> Pace {
-        Pace(Arc::new(Mutex::new(Delays { usual, extra: Duration::ZERO, hangs_until: Time(0) })))
+        Pace(Arc::new(Mutex::new(Delays {
+            usual,
+            extra: Duration::ZERO,
+            machine: Duration::ZERO,
+            hangs_until: Time(0),
+        })))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Delays) -> T) -> T {
@@ -40,6 +47,10 @@ impl Pace {
 
     pub(super) fn slow(&self, extra: Duration) {
         self.with(|delays| delays.extra = extra);
+    }
+
+    pub(super) fn slow_machine(&self, most: Duration) {
+        self.with(|delays| delays.machine = most);
     }
 
     /// `until` is in the time of the machine.
@@ -73,6 +84,14 @@ pub(super) struct Owner {
 impl Owner {
     async fn linger(&self) {
         self.pace.linger(&self.runtime).await;
+    }
+
+    /// A state machine flushes.
+    pub(super) async fn flush_machine(&self) {
+        let most = self.pace.with(|delays| delays.machine.as_nanos() as u64);
+        if most > 0 {
+            sleep(&*self.runtime, Duration::from_nanos(self.runtime.random() % most)).await;
+        }
     }
 }
 

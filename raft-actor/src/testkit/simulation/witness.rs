@@ -1,30 +1,29 @@
 //! The user's state machine as the simulation runs it: with sessions around it, and reporting what it
 //! answers.
 
-use std::{io, sync::Arc};
+use std::io;
 
 use async_trait::async_trait;
 
-use super::{watch::Watch, workload::Workload};
+use super::{watched::Owner, workload::Workload};
 use crate::{
     client::session::{SessionCommand, SessionOutput, Sessions},
     state_machine::{StateMachine, StateMachineError},
     testkit::fnv::Fnv,
-    types::{LogId, LogIndex, NodeId, SnapshotView},
+    types::{LogId, LogIndex, Payload, SnapshotView},
 };
 
 /// A workload's state machine on a node.
 pub(super) struct Witness<W: Workload> {
     sessions: Sessions<W::Machine>,
-    node: NodeId,
-    watch: Arc<Watch>,
+    owner: Owner,
     /// The last command that it has seen.
     applied: LogIndex,
 }
 
 impl<W: Workload> Witness<W> {
-    pub(super) fn new(machine: W::Machine, node: NodeId, watch: Arc<Watch>) -> Witness<W> {
-        Witness { sessions: Sessions::new(machine), node, watch, applied: LogIndex(0) }
+    pub(super) fn new(machine: W::Machine, owner: Owner) -> Witness<W> {
+        Witness { sessions: Sessions::new(machine), owner, applied: LogIndex(0) }
     }
 
     /// The last command that it has seen, and the machine within.
@@ -49,11 +48,16 @@ impl<W: Workload> StateMachine for Witness<W> {
         let output = self.sessions.apply(id, command);
         self.applied = id.index;
         let encoded = postcard::to_allocvec(&output).unwrap_or_default();
-        self.watch.applied(self.node, id, digest(&encoded));
+        self.owner.watch.applied(self.owner.node, id, digest(&encoded), |payload| {
+            let Some(Payload::Command(bytes)) = payload else { return format!("by {output:?}") };
+            let command: Result<Self::Command, _> = postcard::from_bytes(bytes);
+            command.map_or_else(|error| error.to_string(), |command| format!("{command:?}, by {output:?}"))
+        });
         output
     }
 
     async fn flush(&mut self, applied: LogId) -> Result<(), StateMachineError> {
+        self.owner.flush_machine().await;
         self.sessions.flush(applied).await
     }
 

@@ -211,7 +211,7 @@ impl<W: Workload> World<W> {
         let runtime: SharedRuntime = Arc::new(machine);
         let storages = disk.open(id, &runtime)?;
         let owner = Owner { node: id, runtime: runtime.clone(), pace, watch: self.watch.clone() };
-        let machine = Witness::<W>::new(self.simulation.workload.machine(), id, self.watch.clone());
+        let machine = Witness::<W>::new(self.simulation.workload.machine(), owner.clone());
         let builder = Node::builder(id, machine);
         let is_first = self.first_members.iter().any(|(member, _)| *member == id);
         let builder = if is_first { builder.members(self.first_members.clone()) } else { builder.join() };
