@@ -22,6 +22,7 @@ macro_rules! fixed {
 pub(crate) fn killers() -> Vec<Killer> {
     let mut killers = Vec::from(fixed![
         scripts::every_script_comes_to_what_stands_in_it,
+        identity::an_acknowledgement_of_a_node_with_another_disk_commits_nothing,
         identity::clusters_of_other_initial_members_do_not_believe_each_other,
         standing::a_witness_keeps_what_a_full_voter_may_still_need,
         failures::a_storage_error_stops_the_node_and_its_status_says_why,

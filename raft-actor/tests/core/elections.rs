@@ -359,7 +359,7 @@ fn a_leader_whose_process_is_gone_is_not_waited_for() {
     assert!(votes(&one.receive(3, pre_vote(3, id(1, 1)))).is_empty(), "it hears its leader");
     one.input(Input::Gone { peer: NodeId(2) });
     assert_eq!(votes(&one.receive(3, pre_vote(3, id(1, 1)))), [true], "so may the others");
-    one.now = one.now.after(config.heartbeat_interval);
+    one.now = one.now.after(config.heartbeat_interval * 2);
     assert_eq!(vote_requests(&one.input(Input::Tick)).len(), 2);
     assert_eq!(one.raft.role(), Role::PreCandidate);
 }

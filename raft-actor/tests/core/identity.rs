@@ -80,7 +80,7 @@ fn the_vote_of_a_node_with_another_disk_elects_nobody() {
 }
 
 #[test]
-fn an_acknowledgement_of_a_node_with_another_disk_commits_nothing() {
+pub(crate) fn an_acknowledgement_of_a_node_with_another_disk_commits_nothing() {
     let (mut one, _) = leader(recorded(), &[2, 3]);
     one.input(Input::Propose { commands: vec!["x".into()] });
     one.flush();
