@@ -116,6 +116,9 @@ mutants! {
     RemovesSegmentsBeforeThePurge,
     /// 35. A log's entries are written before the term that they came with.
     WritesEntriesBeforeTheirTerm,
+    /// 36. A node that has lost a part of its log votes, and stands for election, as if the log had never
+    ///     been longer (FAST'18).
+    VotesWhileItIsFenced,
 }
 
 impl Mutant {

@@ -39,6 +39,10 @@ pub const STEPS: &str = "steps checked";
 pub const STARTS: &str = "starts of nodes";
 /// Nodes that did not start, or stopped, because of their disks, as they should.
 pub const REFUSED_DISKS: &str = "nodes that refused their disks";
+/// Nodes that came back with a damaged log that was repaired: without what had stood from the damage on.
+pub const REPAIRED_LOGS: &str = "logs repaired";
+/// Nodes that vote again, because what they had lost was given back to them.
+pub const FENCES_LIFTED: &str = "fences lifted";
 /// Faults that were planned and could not be carried out when their time came.
 pub const SKIPPED: &str = "faults skipped";
 
