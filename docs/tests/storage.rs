@@ -40,7 +40,14 @@ fn check(rows: &[(String, String)]) {
 fn every_row_of_the_recovery_table_has_its_number_and_its_test() {
     let rows = rows(&read("docs/src/reference/file-format.md"), "#");
     let numbers: Vec<String> = rows.iter().map(|(number, _)| number.clone()).collect();
-    assert_eq!(numbers, (1..=31).map(|number: u32| number.to_string()).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=32).map(|number: u32| number.to_string()).collect::<Vec<_>>());
+    check(&rows);
+}
+
+#[test]
+fn every_row_of_the_table_of_repairs_has_its_test() {
+    let rows = rows(&read("docs/src/reference/file-format.md"), "damage");
+    assert_eq!(rows.len(), 9);
     check(&rows);
 }
 

@@ -124,6 +124,9 @@ mutants! {
     /// 38. A witness lets go of entries that a full voter still needs, and has no state to send in their
     ///     place.
     PurgesAsAWitnessWhatOthersNeed,
+    /// 39. A node that has lost a part of its log votes, and stands for election, as if the log had never
+    ///     been longer (FAST'18).
+    VotesWhileItIsFenced,
 }
 
 impl Mutant {

@@ -147,6 +147,7 @@ pub(crate) fn show_effect(node: NodeId, effect: &Effect) -> String {
         }
         Effect::TransferEnded { succeeded: true } => "transfer succeeded".to_owned(),
         Effect::TransferEnded { succeeded: false } => "transfer failed".to_owned(),
+        Effect::FenceLifted { fence } => format!("is no longer fenced by term {fence}"),
         Effect::TakeSnapshot => "takes a snapshot".to_owned(),
         Effect::SnapshotRefused => "refuses a snapshot".to_owned(),
         Effect::Purge { through } => format!("purges through {through}"),

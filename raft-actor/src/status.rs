@@ -21,6 +21,10 @@ pub struct Status {
     pub term: Term,
     /// Who got its vote in this term.
     pub voted_for: Option<NodeId>,
+    /// The last term in which this node may have acknowledged what its log has lost: until an entry of a
+    /// later term is in the log, it neither votes nor stands for election. None where nothing is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Term>,
     /// Who leads this term, as far as it knows.
     pub leader: Option<NodeId>,
     /// The first entry still in the log; one past the last where the log is empty.
@@ -95,6 +99,7 @@ impl Status {
             role: Role::Follower,
             term: Term(0),
             voted_for: None,
+            fence: None,
             leader: None,
             first_index: LogIndex(1),
             last_log_id: LogId::ZERO,

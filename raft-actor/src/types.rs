@@ -213,15 +213,29 @@ impl<'de> Deserialize<'de> for Entries {
     }
 }
 
-/// What a node must never forget: its term and the vote it gave in it (Raft Figure 2, persistent state).
+/// What a node must never forget: its term and the vote it gave in it (Raft Figure 2, persistent state), and
+/// whether there is something else that it may have forgotten.
 ///
-/// The two are one record, written and flushed together: a vote without its term is worth nothing.
+/// They are one record, written and flushed together: a vote without its term is worth nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HardState {
     /// The latest term this node has seen.
     pub term: Term,
     /// The candidate that got this node's vote in `term`.
     pub voted_for: Option<NodeId>,
+    /// Set where the log may have lost what it acknowledged, in terms up to this one: the node neither votes
+    /// nor stands for election until its log holds an entry of a later term.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Term>,
+}
+
+impl HardState {
+    /// What a node goes on with whose log has lost entries: fenced, and one term further on, so that no
+    /// leader that remembers those entries is heard any more. None where terms come to their end.
+    pub fn fenced(self) -> Option<HardState> {
+        let term = self.term.next().filter(|term| term.0 < u64::MAX)?;
+        Some(HardState { term, voted_for: None, fence: Some(self.term) })
+    }
 }
 
 /// What a node is in its term (Raft §5.1). A learner is a member without a vote, not a role.

@@ -459,7 +459,7 @@ fn a_log_that_is_newer_than_its_term_and_vote_is_refused() {
         let scene = Scene::new(runtime);
         let mut log = scene.log.clone();
         let entries = vec![entry(5, 1, 1)].into();
-        let hard_state = Some(HardState { term: Term(3), voted_for: Some(NodeId(2)) });
+        let hard_state = Some(HardState { term: Term(3), voted_for: Some(NodeId(2)), fence: None });
         let write = LogWrite { sequence: 1, hard_state, truncate_from: None, entries };
         log.write(&[write]).await.expect("memory takes it");
         let start = Node::builder(NodeId(1), Sum::default())

@@ -224,7 +224,7 @@ fn good_log() -> &'static (SimulatedDisk, Held) {
     GOOD.get_or_init(|| {
         let disk = SimulatedDisk::new();
         let (mut log, _) = open_log(&disk).expect("an empty folder opens");
-        let hard_state = HardState { term: Term(2), voted_for: Some(NodeId(1)) };
+        let hard_state = HardState { term: Term(2), voted_for: Some(NodeId(1)), fence: None };
         let mut entries = Vec::new();
         for index in 1..=24_u64 {
             let command = Bytes::from(vec![index as u8; 300 * (index as usize % 7)]);

@@ -20,6 +20,7 @@ pub(crate) fn unreadable(source: &io::Error) -> String {
     format!("it cannot be read: {source}")
 }
 
-/// What an operator should do about damage; the same everywhere, because there is only one safe answer.
-pub(crate) const ADVICE: &str = "do not delete or edit files: keep a copy of the folder, and either \
-    restore it from a copy that is as new, or take the node out of the cluster and add a new one";
+/// What an operator should do about damage; the same everywhere.
+pub(crate) const ADVICE: &str = "do not delete or edit files: keep a copy of the folder, and \
+    restore it from a copy that is as new, or let the node's peers repair it (`raft-storage repair`), or \
+    take the node out of the cluster and add a new one";

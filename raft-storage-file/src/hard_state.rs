@@ -4,6 +4,9 @@
 //! touched by it. A slot fits in one sector: a crash leaves it as it was or as it should be. A pair with
 //! no readable copy has therefore been damaged since, and since it may have held the newest vote, the
 //! store is refused: a vote cannot be asked back from the peers.
+//!
+//! A fence stands in a part of the record that is there only while there is a fence, so that a program that
+//! knows of none takes the copy for a damaged one, and does not vote in spite of it.
 
 use std::{io, path::PathBuf, sync::Arc};
 
@@ -21,6 +24,9 @@ use crate::{
 const MAGIC: u32 = 0x5448_5246;
 const SLOT_BYTES: usize = 4096;
 const RECORD_BYTES: usize = 64;
+const FENCED_BYTES: usize = 72;
+const HAS_VOTE: u64 = 1;
+const HAS_FENCE: u64 = 2;
 /// Far from each other, so that one bad spot on the disk takes one copy only.
 const SLOT_OFFSETS: [u64; 4] = [0, 64 << 10, 128 << 10, 192 << 10];
 const FILE_BYTES: u64 = (192 << 10) + SLOT_BYTES as u64;
@@ -145,32 +151,40 @@ fn encode(record: &Record, incarnation: u128, slot: usize) -> Vec<u8> {
     put(8, &record.seq.to_le_bytes());
     put(16, &record.hard_state.term.0.to_le_bytes());
     put(24, &vote.map_or(0, |node| node.0).to_le_bytes());
-    put(32, &u64::from(vote.is_some()).to_le_bytes());
+    let fence = record.hard_state.fence;
+    let flags = if vote.is_some() { HAS_VOTE } else { 0 } | if fence.is_some() { HAS_FENCE } else { 0 };
+    put(32, &flags.to_le_bytes());
     put(40, &record.log_seq.to_le_bytes());
     put(48, &incarnation.to_le_bytes());
+    put(64, &fence.map_or(0, |fence| fence.0).to_le_bytes());
     let crc = crc(&bytes, slot);
     bytes[4..8].copy_from_slice(&crc.to_le_bytes());
     bytes
 }
 
 fn decode(bytes: &[u8], incarnation: u128, slot: usize) -> Option<Record> {
-    let has_vote = u64_at(bytes, 32);
+    let flags = u64_at(bytes, 32);
     let is_ours = u32_at(bytes, 0) == MAGIC
         && u32_at(bytes, 4) == crc(bytes, slot)
         && bytes[48..64] == incarnation.to_le_bytes()
-        && is_zero(&bytes[RECORD_BYTES..])
-        && has_vote <= 1;
+        && is_zero(&bytes[record_bytes(bytes)..])
+        && flags <= HAS_VOTE | HAS_FENCE;
     let record = Record {
         seq: u64_at(bytes, 8),
         hard_state: HardState {
             term: Term(u64_at(bytes, 16)),
-            voted_for: (has_vote == 1).then_some(NodeId(u64_at(bytes, 24))),
+            voted_for: (flags & HAS_VOTE != 0).then(|| NodeId(u64_at(bytes, 24))),
+            fence: (flags & HAS_FENCE != 0).then(|| Term(u64_at(bytes, RECORD_BYTES))),
         },
         log_seq: u64_at(bytes, 40),
     };
     (is_ours && record.seq % 2 == slot as u64 / 2).then_some(record)
 }
 
+fn record_bytes(bytes: &[u8]) -> usize {
+    if u64_at(bytes, 32) & HAS_FENCE == 0 { RECORD_BYTES } else { FENCED_BYTES }
+}
+
 fn crc(bytes: &[u8], slot: usize) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&[slot as u8]), &bytes[8..RECORD_BYTES])
+    crc32c::crc32c_append(crc32c::crc32c(&[slot as u8]), &bytes[8..record_bytes(bytes)])
 }

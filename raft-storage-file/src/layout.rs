@@ -84,6 +84,8 @@ pub enum LogName {
     },
     /// A spare: holds nothing.
     Spare,
+    /// What a repair has put aside: never read.
+    PutAside,
     /// Something else, not ours.
     Unknown,
 }
@@ -93,6 +95,9 @@ impl LogName {
     pub fn parse(name: &str) -> LogName {
         if name.starts_with("spare-") {
             return LogName::Spare;
+        }
+        if name.contains(".seg.damaged-") {
+            return LogName::PutAside;
         }
         let parts = name.strip_suffix(".seg").and_then(|stem| stem.split_once('-'));
         match parts.map(|(first, id)| (first.parse(), u64::from_str_radix(id, 16))) {

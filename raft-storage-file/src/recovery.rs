@@ -70,6 +70,14 @@ fn form(base: &Base, mut meta: Meta) -> Result<(), StorageError> {
         disk.remove(&path).map_err(io_error("remove", &path))?;
     }
     HardStateFile::create(disk, layout.hard_state(), base.incarnation)?;
+    first_segment(base)?;
+    disk.sync_folder(layout.folder()).map_err(io_error("flush folder", layout.folder()))?;
+    meta.formed = true;
+    meta.write(disk, layout)
+}
+
+/// The segment that a log begins with which holds nothing yet.
+pub(crate) fn first_segment(base: &Base) -> Result<(), StorageError> {
     let spare = base.make_spare(0, base.capacity(1), true)?;
     let header = SegmentHeader {
         salt: base.salt(1),
@@ -85,10 +93,7 @@ fn form(base: &Base, mut meta: Meta) -> Result<(), StorageError> {
         hard_state_seq: 0,
         group: 0,
     };
-    Segment::create(disk, layout, spare, header)?;
-    disk.sync_folder(layout.folder()).map_err(io_error("flush folder", layout.folder()))?;
-    meta.formed = true;
-    meta.write(disk, layout)
+    Segment::create(&*base.disk, &base.layout, spare, header).map(drop)
 }
 
 impl Opened {
@@ -167,7 +172,7 @@ impl Examined {
     }
 }
 
-fn lock(disk: &dyn Disk, layout: &Layout) -> Result<Lock, StorageError> {
+pub(crate) fn lock(disk: &dyn Disk, layout: &Layout) -> Result<Lock, StorageError> {
     let lock = disk.lock(&layout.lock()).map_err(io_error("lock", &layout.lock()))?;
     if let Lock::InUse { by } = &lock {
         return Err(StorageError::Refused(format!(
@@ -190,6 +195,7 @@ fn open_segments(base: &Base) -> Result<VecDeque<Segment>, StorageError> {
             LogName::Segment { first, id } => names.push((id, first, path)),
             // Holds nothing: it gets its name as a segment before anything is written to it.
             LogName::Spare => disk.remove(&path).map_err(io_error("remove", &path))?,
+            LogName::PutAside => {}
             LogName::Unknown => {
                 tracing::warn!(path = %path.display(), "a file that is not ours is left alone")
             }

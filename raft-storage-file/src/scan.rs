@@ -95,6 +95,21 @@ impl Scan {
         Ok(())
     }
 
+    /// Reads a segment as far as its frames are intact, whatever follows. False where nothing of it is, as it
+    /// does not follow on what was read before.
+    pub(crate) fn intact(&mut self, segment: &mut Segment) -> bool {
+        if self.enter(segment).is_err() {
+            return false;
+        }
+        while segment.has_room_for(BLOCK_BYTES) {
+            let Ok(Found::Frame(header, entries)) = self.look(segment) else { break };
+            if self.accept(segment, &header, &entries).is_err() {
+                break;
+            }
+        }
+        true
+    }
+
     /// Reads the last segment, and decides what its end is. `flushed_seq`: a frame that the hard state
     /// knows was flushed.
     pub(crate) fn tail(&mut self, segment: &mut Segment, flushed_seq: u64) -> Result<End, StorageError> {
@@ -252,6 +267,16 @@ impl Scan {
     fn drop_oldest(&mut self) {
         self.tail_bytes -= self.tail.pop_front().map_or(0, |entry| entry.size_bytes());
     }
+}
+
+/// The newest hard state that anything in a segment knows of, whether what stands before it is intact or not.
+pub(crate) fn newest_hard_state_seq(segment: &Segment) -> u64 {
+    let offsets = (BLOCK_BYTES..segment.header.capacity).step_by(BLOCK_BYTES as usize);
+    let seqs = offsets.filter_map(|at| {
+        let block = segment.read(at, BLOCK_BYTES).ok()?;
+        FrameHeader::decode(&block[..HEADER_BYTES], segment.place(at)).map(|frame| frame.hard_state_seq)
+    });
+    seqs.fold(segment.header.hard_state_seq, u64::max)
 }
 
 /// What stands behind the place where the frames end.

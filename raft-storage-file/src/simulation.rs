@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,6 +18,7 @@ use raft_actor::{
 use crate::{
     FileLog, FileSnapshots, Identity, Options,
     disk::simulated::{SimulatedDisk, Unflushed},
+    inspect::{Places, Verdict, repair_places},
 };
 
 /// So small that segments are sealed, removed and begun anew while a simulation runs.
@@ -86,6 +87,15 @@ impl Disk for SimulatedStorage {
             _ => return false,
         }
         true
+    }
+
+    fn repair(&self) -> bool {
+        let files: Arc<dyn crate::disk::Disk> = Arc::new(self.disk().clone());
+        let mut places = Places::default();
+        for folder in ["/log", "/snapshots"].map(Path::new) {
+            places.add(folder, &files.list(folder).unwrap_or_default());
+        }
+        repair_places(&files, &places, Verdict::Whole, true).is_ok()
     }
 
     fn mend(&self) {

@@ -99,7 +99,7 @@ pub(crate) fn append(entries: Vec<Entry>) -> LogWrite {
 }
 
 pub(crate) fn vote(term: u64, node: u64) -> LogWrite {
-    let hard_state = Some(HardState { term: Term(term), voted_for: Some(NodeId(node)) });
+    let hard_state = Some(HardState { term: Term(term), voted_for: Some(NodeId(node)), fence: None });
     LogWrite { hard_state, ..LogWrite::default() }
 }
 

@@ -8,6 +8,7 @@ mod fuzz;
 mod identity;
 mod mutants;
 mod recycle;
+mod repair;
 mod requirements;
 mod simulator;
 mod snapshots;

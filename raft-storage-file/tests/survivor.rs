@@ -53,7 +53,7 @@ fn what_was_there_stays_and_the_new_members_follow_it_in_a_later_term() {
     assert_eq!(log_id, LogId::new(Term(5), LogIndex(3)));
     let after = state(&disk);
     assert_eq!(after.last, log_id);
-    assert_eq!(after.hard_state, HardState { term: Term(5), voted_for: Some(NodeId(3)) });
+    assert_eq!(after.hard_state, HardState { term: Term(5), voted_for: Some(NodeId(3)), fence: None });
     assert_eq!(after.tail[..2], before.tail[..]);
     assert_eq!(after.memberships.last(), Some(&(log_id, membership.clone())));
     assert_eq!(membership.nodes().collect::<Vec<_>>(), [NodeId(3)]);
@@ -129,7 +129,9 @@ fn a_folder_tells_whose_it_is_and_one_that_is_none_says_so() {
     let mut log = FileLog::open(folder.path(), IDENTITY).expect("it is free");
     let again = block_on(log.recover()).expect("it is sound");
     assert!(state.incarnation != 0 && state.incarnation == again.incarnation);
-    let write =
-        LogWrite { hard_state: Some(HardState { term: Term(1), voted_for: None }), ..LogWrite::default() };
+    let write = LogWrite {
+        hard_state: Some(HardState { term: Term(1), voted_for: None, fence: None }),
+        ..LogWrite::default()
+    };
     block_on(log.write(&[write])).expect("a write");
 }

@@ -232,3 +232,31 @@ fn a_damaged_snapshot_is_told_too() {
     let sentence = format!("damaged: {} at offset 4096: chunk 0", snapshot.display());
     assert!(text(&verified).contains(&sentence), "{}", text(&verified));
 }
+
+#[test]
+fn a_damaged_folder_is_repaired_once_it_was_said_what_that_means() {
+    let (_folder, node) = node();
+    let damaged = segments(&node).pop().unwrap();
+    change(&damaged, 4096 + 200, &[0xee; 8]);
+    assert_eq!(run(&["verify"], &node).status.code(), Some(2));
+    let before = content(&node);
+    let said = run(&["repair"], &node);
+    assert_eq!(said.status.code(), Some(0), "{}", text(&said));
+    assert!(text(&said).contains("up to 3@1 would be kept"), "{}", text(&said));
+    assert!(text(&said).contains("nothing was changed, `--yes` does it"), "{}", text(&said));
+    assert!(content(&node) == before, "saying has changed something");
+
+    let done = run(&["repair", "--yes"], &node);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+    assert!(text(&done).contains("the node is fenced, in term 2"), "{}", text(&done));
+    let aside = PathBuf::from(format!("{}.damaged-1", damaged.display()));
+    assert!(before.contains(&(damaged, fs::read(&aside).unwrap())), "what was damaged is not there any more");
+    assert_eq!(run(&["verify"], &node).status.code(), Some(0));
+    let listed = text(&run(&["list"], &node));
+    assert!(listed.contains("entries after 0@0 up to 3@1"), "{listed}");
+    assert!(listed.contains("it does not vote before it holds an entry of a term later than 1"), "{listed}");
+
+    let again = run(&["repair", "--yes"], &node);
+    assert_eq!(again.status.code(), Some(3));
+    assert!(text(&again).contains("nothing in it is damaged"), "{}", text(&again));
+}

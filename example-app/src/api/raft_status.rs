@@ -21,6 +21,9 @@ pub struct RaftStatus {
     pub term: Term,
     /// Who got its vote in this term.
     pub voted_for: Option<NodeId>,
+    /// The last term in which this node may have acknowledged what its log has lost: until it holds an entry
+    /// of a later term, it does not vote. Null where nothing is lost.
+    pub fence: Option<Term>,
     /// Who leads this term, as far as it knows.
     pub leader: Option<NodeId>,
     /// The first entry still in the log.
@@ -117,6 +120,7 @@ impl RaftStatus {
             role: status.role,
             term: status.term,
             voted_for: status.voted_for,
+            fence: status.fence,
             leader: status.leader,
             first_index: status.first_index,
             last_index: status.last_log_id.index,

@@ -115,8 +115,19 @@ fn row(status: &RaftStatus) -> Vec<String> {
         status.commit_index.to_string(),
         status.applied_index.to_string(),
         status.revision.to_string(),
-        status.failure.clone().or_else(|| status.refusal.clone()).unwrap_or_default(),
+        note(status),
     ]
+}
+
+/// What an operator should know of a node, where there is anything.
+fn note(status: &RaftStatus) -> String {
+    let fenced = || {
+        status.fence.map(|fence| {
+            format!("repaired: does not vote before its log holds an entry of a term later than {fence}")
+        })
+    };
+    let told = status.failure.clone().or_else(|| status.refusal.clone());
+    told.or_else(fenced).unwrap_or_default()
 }
 
 /// Has every node take a snapshot of its own; says what each has answered.

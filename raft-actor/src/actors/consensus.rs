@@ -369,6 +369,9 @@ impl<S: StateMachine> Consensus<S> {
             Effect::MembershipRefused { id, reason } => self.change_settled(id, Err(reason)),
             Effect::PeersChanged { peers } => self.follow_peers(peers),
             Effect::Disbelieved { peer, reason } => self.disbelieve(peer, reason),
+            Effect::FenceLifted { fence } => {
+                tracing::info!(node = %self.raft.id(), %fence, "the log is repaired: this node votes again");
+            }
             Effect::TransferEnded { succeeded } => {
                 for reply in self.transfers.drain(..) {
                     let _ = reply.send(succeeded);

@@ -284,6 +284,12 @@ pub enum Effect {
         /// Why.
         reason: Refusal,
     },
+    /// The log is whole again, through an entry of a term later than `fence`: from now on this node votes,
+    /// and stands for election.
+    FenceLifted {
+        /// What [`crate::core::Raft::fence`] was.
+        fence: Term,
+    },
     /// A handing-over has ended: another node leads, or it was given up and this one goes on.
     TransferEnded {
         /// Whether this node has stopped leading.

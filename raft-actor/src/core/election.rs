@@ -104,7 +104,7 @@ impl Raft {
             return;
         }
         // A pre-vote for this very term comes too late to be of use: its asker learns the term.
-        let vote_granted = request.term > self.term() && self.is_up_to_date(&request);
+        let vote_granted = request.term > self.term() && self.is_up_to_date(&request) && !self.is_fenced();
         let term = if vote_granted { request.term } else { self.term() };
         self.send(from, Message::RequestVoteReply(RequestVoteReply { term, vote_granted, pre_vote: true }));
     }
@@ -118,7 +118,7 @@ impl Raft {
         }
         let term = self.term();
         let is_free = self.hard_state.voted_for.is_none_or(|voted_for| voted_for == from);
-        let vote_granted = is_free && self.is_up_to_date(&request);
+        let vote_granted = is_free && self.is_up_to_date(&request) && !self.is_fenced();
         let is_learner = !self.membership().is_voter(self.id);
         let vote_granted = vote_granted && !(is_learner && is_on(Mutant::DeniesVotesAsALearner));
         // A leader of this very term is known: the election is over, and no vote changes that.

@@ -79,6 +79,7 @@ impl Raft {
     }
 
     pub(super) fn finish(&mut self, effects: &mut Effects) {
+        self.lift_fence();
         self.follow_membership();
         self.advance_commit();
         self.settle_membership();

@@ -59,6 +59,12 @@
 //! membership; what a peer says that comes with another is dropped, and so is what comes from a cluster with
 //! another genesis ([`Raft::disbelief`]).
 //!
+//! # Repair
+//!
+//! A node whose log has lost entries that it had acknowledged is *fenced*: it takes its leader's entries as
+//! any follower does, but neither votes nor stands for election until its log holds an entry of a later term
+//! than any in which it can have acknowledged what is lost.
+//!
 //! # What is refused
 //!
 //! A term more than [`TERM_JUMP_MAX`] above the node's own, or `u64::MAX`, comes from a broken node: its
@@ -106,6 +112,7 @@ mod cache;
 mod commit;
 mod effect;
 mod election;
+mod fence;
 mod finish;
 mod follow;
 mod identity;
@@ -331,7 +338,7 @@ impl Raft {
             // What a leader has verified counts in its own term only.
             self.following.forget_leader();
         }
-        let hard_state = HardState { term, voted_for };
+        let hard_state = HardState { term, voted_for, ..self.hard_state };
         self.hard_state_changed |= hard_state != self.hard_state;
         self.hard_state = hard_state;
     }

@@ -27,7 +27,7 @@ impl Raft {
 
     /// Whether this node has a vote, and a priority that lets it stand.
     pub(super) fn may_campaign(&self) -> bool {
-        if self.is_disowned() {
+        if self.is_disowned() || self.is_fenced() {
             return false;
         }
         let membership = self.own_membership();

@@ -38,6 +38,12 @@ impl Raft {
         self.hard_state.voted_for
     }
 
+    /// The last term in which this node may have acknowledged what its log has lost: it neither votes nor
+    /// stands for election. None where nothing is lost, or the log is repaired.
+    pub fn fence(&self) -> Option<Term> {
+        self.hard_state.fence
+    }
+
     /// Up to here a quorum has the log, as far as this node knows.
     pub fn commit_index(&self) -> LogIndex {
         self.commit_index
@@ -111,6 +117,7 @@ impl Raft {
             role: self.role(),
             term: self.term(),
             voted_for: self.voted_for(),
+            fence: self.fence(),
             leader: self.leader,
             first_index: self.first_index(),
             last_log_id: last,

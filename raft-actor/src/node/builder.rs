@@ -204,6 +204,13 @@ impl<S: StateMachine> NodeBuilder<S> {
             voters = raft.membership().voters().len(),
             "node starts"
         );
+        if let Some(fence) = raft.fence() {
+            tracing::warn!(
+                node = %id,
+                %fence,
+                "the log was repaired: this node does not vote before it has a later leader's entries"
+            );
+        }
         Ok(self.start_actors(&runtime, storage, &transport, raft, restored))
     }
 
@@ -225,7 +232,7 @@ impl<S: StateMachine> NodeBuilder<S> {
             membership = membership.with_witness(*witness)?;
         }
         fits(&membership, node, self.is_witness)?;
-        let hard_state = HardState { term: Term(1), voted_for: None };
+        let hard_state = HardState { term: Term(1), voted_for: None, fence: None };
         let genesis = membership.genesis_of_voters();
         let membership = Payload::Membership(Box::new(membership.with_genesis(genesis)));
         let first = Entry::new(LogId::new(Term(1), LogIndex(1)), membership);

@@ -110,7 +110,7 @@ impl<'a> Survivor<'a> {
         let entry = Entry::new(log_id, Payload::Membership(Box::new(after.clone())));
         let write = LogWrite {
             // Its vote is given: nobody of the old cluster gets it in this term.
-            hard_state: Some(HardState { term, voted_for: Some(node) }),
+            hard_state: Some(HardState { term, voted_for: Some(node), fence: None }),
             entries: vec![entry].into(),
             ..LogWrite::default()
         };

@@ -328,7 +328,7 @@ impl Cores {
         self.invariants.purged(id, node.disk.purged, newest)?;
         let on_disk = |node: NodeId, entry: LogId| {
             let node = self.nodes.get(&node);
-            node.is_none_or(|node| node.disk.recovered().covers(entry))
+            node.is_none_or(|node| node.disk.vouches_for(entry))
         };
         let sight = Sight { raft, log: &log, disk: &disk, applied: &applied, unchanged: LogIndex(0) };
         self.invariants.check(sight, on_disk)?;
@@ -448,14 +448,6 @@ impl Cores {
             node.waiting.clear();
             node.machine = Machine::default();
             node.written = node.disk.clone();
-        }
-    }
-
-    /// The disk of a node that is down forgets everything, which no disk may.
-    pub fn wipe(&mut self, id: NodeId) {
-        if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.raft.is_none()) {
-            let node = Rc::make_mut(node);
-            (node.disk, node.written) = (Disk::default(), Disk::default());
         }
     }
 

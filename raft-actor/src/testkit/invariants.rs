@@ -52,7 +52,8 @@ pub const ONE_VOTE_A_TERM: &str = "One vote a term";
 pub const MATCH_NEVER_FALLS: &str = "Match never falls";
 /// A read sees everything that was committed when it began.
 pub const READ_IS_NOT_STALE: &str = "A read is not stale";
-/// What a node takes for committed is on the disks of a quorum.
+/// What a node takes for committed is on the disks of a quorum, in which those count that have lost it and
+/// are fenced.
 pub const COMMITTED_IS_ON_A_QUORUM: &str = "Committed is on a quorum";
 /// What a log no longer holds is in a durable snapshot beside it.
 pub const PURGED_IS_IN_A_SNAPSHOT: &str = "Purged is in a snapshot";
@@ -88,6 +89,12 @@ pub(super) fn hold(
     what: impl FnOnce() -> String,
 ) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
+}
+
+/// Whether a node that has lost this entry is kept by its fence from electing anybody who does not have it:
+/// then it is as good as there.
+pub fn lost_behind_fence(held: HardState, entry: LogId) -> bool {
+    held.fence.is_some_and(|fence| entry.term <= fence)
 }
 
 /// A node as it is after a step.

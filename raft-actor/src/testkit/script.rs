@@ -34,6 +34,7 @@
 //! | `receive n2@3 -> n1 TimeoutNow` | n1 receives a message that no core has sent |
 //! | `cut n1 n2`, `isolate n1`, `heal` | links that lose everything |
 //! | `crash n1`, `restart n1` | all that is not flushed is lost |
+//! | `damage n1 5` | n1, which is down, loses its log from entry 5 on; it is repaired, and fenced |
 //! | `disk n1 term=2 purged=4@1 snapshot=5@1:a, log 1` | the same, compacted: the log follows 4 |
 //!
 //! `quietly` before a command shows only what nodes become and what clients are told.

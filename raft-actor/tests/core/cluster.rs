@@ -14,7 +14,7 @@ use raft_actor::{
     core::{Effect, Effects, Input, Raft},
     membership::{Membership, MembershipChange},
     message::{Message, ReadId},
-    testkit::invariants::{Held, Invariants, Sight, Violation},
+    testkit::invariants::{Held, Invariants, Sight, Violation, lost_behind_fence},
     types::{Entry, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Role, Term, Time},
 };
 
@@ -71,7 +71,7 @@ pub(super) struct Node {
 
 /// A disk with a log of these terms.
 pub(super) fn disk(term: u64, terms: &[u64]) -> Disk {
-    Disk { hard_state: HardState { term: Term(term), voted_for: None }, entries: log(terms) }
+    Disk { hard_state: HardState { term: Term(term), voted_for: None, fence: None }, entries: log(terms) }
 }
 
 /// All nodes, the wire between them, and the record of what must stay true.
@@ -258,7 +258,10 @@ impl Cluster {
         let applied = whole(&node.applied);
         let sight = Sight { raft, log: &log, disk: &disk, applied: &applied, unchanged: LogIndex(0) };
         let on_disk = |node: NodeId, entry: LogId| {
-            self.nodes.get(&node).is_some_and(|node| node.disk.id_at(entry.index) == Some(entry))
+            self.nodes.get(&node).is_some_and(|node| {
+                let has = node.disk.id_at(entry.index) == Some(entry);
+                has || lost_behind_fence(node.disk.hard_state, entry)
+            })
         };
         hold(self.invariants.check(sight, on_disk));
         let committed = self.invariants.committed();
@@ -324,6 +327,13 @@ impl Cluster {
     pub(super) fn next_deadline(&self) -> Option<(Time, NodeId)> {
         let running = self.nodes.iter().filter_map(|(id, node)| Some((node.raft.as_ref()?.deadline(), *id)));
         running.min()
+    }
+
+    /// The log of a node that is down is damaged from `from` on, and repaired.
+    pub(super) fn damage(&mut self, id: u64, from: LogIndex) {
+        let node = self.node(NodeId(id));
+        node.disk.entries.truncate(from.previous().0 as usize);
+        node.disk.hard_state = node.disk.hard_state.fenced().expect("terms that do not end");
     }
 
     /// Node `id` campaigns and wins.

@@ -42,7 +42,8 @@ fn the_last_step_needs_a_majority_of_the_new_voters_without_the_leader_that_leav
     let joint = voters(3).changed_by(&change().remove(NodeId(1))).expect("valid").joint_with(&voters(3));
     let entry = |index, membership| Entry::new(id(1, index), Payload::Membership(Box::new(membership)));
     let entries = [entry(1, joint.clone()), entry(2, joint.leave_joint())];
-    let state = LogState::of(HardState { term: Term(1), voted_for: None }, entries[..1].to_vec());
+    let state =
+        LogState::of(HardState { term: Term(1), voted_for: None, fence: None }, entries[..1].to_vec());
     let mut one = One::recover(voters(3), state, Config::default());
     one.win();
     one.receive(2, matched(2, 2));
@@ -232,7 +233,7 @@ fn a_membership_that_is_not_applied_yet_decides_who_is_asked_for_votes() {
     let swapped = voters(3).changed_by(&change().remove(NodeId(3)).add_learner(NodeId(4), "d"));
     let joint = swapped.expect("valid").joint_with(&voters(3));
     let entry = Entry::new(id(1, 1), Payload::Membership(Box::new(joint.leave_joint())));
-    let state = LogState::of(HardState { term: Term(1), voted_for: None }, vec![entry]);
+    let state = LogState::of(HardState { term: Term(1), voted_for: None, fence: None }, vec![entry]);
     let mut one = One::recover(voters(3), state, Config::default());
     assert_eq!(one.raft.applied_index(), LogIndex(0));
     let asked: Vec<u64> = sends(&one.pass(700)).iter().map(|(to, _)| *to).collect();
@@ -248,7 +249,7 @@ fn one_that_is_leaving_campaigns_until_that_is_committed_and_does_not_count_itse
     let joint = voters(2).changed_by(&change().demote(NodeId(1))).expect("valid").joint_with(&voters(2));
     let entry = |index, membership| Entry::new(id(1, index), Payload::Membership(Box::new(membership)));
     let entries = vec![entry(1, joint.clone()), entry(2, joint.leave_joint())];
-    let state = LogState::of(HardState { term: Term(1), voted_for: None }, entries);
+    let state = LogState::of(HardState { term: Term(1), voted_for: None, fence: None }, entries);
     let mut one = One::recover(voters(2), state, Config::default());
     assert_eq!(vote_requests(&one.pass(700)), [(2, true)]);
     assert_eq!(one.raft.role(), Role::PreCandidate);

@@ -346,7 +346,7 @@ fn election_timeouts_differ_from_one_to_the_next() {
 
 /// Node 1 of three, which has just heard node 2 lead term 2.
 fn follower_of_two(config: Config) -> One {
-    let state = LogState::of(HardState { term: Term(2), voted_for: None }, log(&[1]));
+    let state = LogState::of(HardState { term: Term(2), voted_for: None, fence: None }, log(&[1]));
     let mut one = One::recover(voters(3), state, config);
     one.receive(2, append(2, id(1, 1), &[], 0));
     one

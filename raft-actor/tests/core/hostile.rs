@@ -170,7 +170,8 @@ struct Target {
 
 impl Target {
     fn new(terms: &[u64], config: Config, tail_max: usize) -> Target {
-        let hard_state = HardState { term: Term(terms.last().copied().unwrap_or_default()), voted_for: None };
+        let hard_state =
+            HardState { term: Term(terms.last().copied().unwrap_or_default()), voted_for: None, fence: None };
         let mut state = LogState::of(hard_state, log(terms));
         let skipped = state.tail.len().saturating_sub(tail_max);
         state.tail = state.tail.slice(skipped, state.tail.len());

@@ -18,7 +18,7 @@ const OWN: u64 = 11;
 /// Node 1 with the log 11 whose only entry is this membership.
 fn one(membership: Membership) -> One {
     let entry = Entry::new(id(1, 1), Payload::Membership(Box::new(membership)));
-    let hard_state = HardState { term: Term(1), voted_for: None };
+    let hard_state = HardState { term: Term(1), voted_for: None, fence: None };
     let state = LogState { incarnation: OWN, ..LogState::of(hard_state, vec![entry]) };
     One::recover(Membership::default(), state, Config::default())
 }

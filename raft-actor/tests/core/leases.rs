@@ -46,7 +46,7 @@ fn ready(effects: &[Effect]) -> Vec<(u64, u64)> {
 
 /// Node 1 of three on a disk of this term.
 fn node(term: u64, config: Config) -> One {
-    let hard_state = HardState { term: Term(term), voted_for: None };
+    let hard_state = HardState { term: Term(term), voted_for: None, fence: None };
     One::recover(voters(3), LogState::of(hard_state, log(&[])), config)
 }
 
@@ -97,7 +97,7 @@ fn without_an_answered_round_there_is_no_lease() {
 
 #[test]
 fn a_lease_is_not_used_before_an_entry_of_the_leaders_own_term_is_committed() {
-    let hard_state = HardState { term: Term(1), voted_for: None };
+    let hard_state = HardState { term: Term(1), voted_for: None, fence: None };
     let mut one = One::recover(voters(3), LogState::of(hard_state, log(&[1, 1])), config());
     one.win();
     // Rounds are answered, but node 2 and 3 have nothing on their disks yet.

@@ -18,7 +18,7 @@ use super::{
 fn with_ten_to_apply(tail: usize) -> (One, Effects) {
     let mut config = Config::default();
     (config.append_entries_max, config.inflight_max) = (1, 2);
-    let mut state = LogState::of(HardState { term: Term(1), voted_for: None }, log(&[1; 10]));
+    let mut state = LogState::of(HardState { term: Term(1), voted_for: None, fence: None }, log(&[1; 10]));
     state.tail = state.tail.slice(10 - tail, 10);
     let mut one = One::recover(voters(3), state, config);
     let effects = one.receive_and_flush(2, append(1, id(1, 10), &[], 10));
@@ -84,7 +84,7 @@ fn limits_at_the_end_of_the_numbers_are_refused_or_obeyed_and_never_overflow() {
         *limit = u64::MAX;
     }
     config.validate().expect("no limit is too large");
-    let mut state = LogState::of(HardState { term: Term(1), voted_for: None }, log(&[1; 10]));
+    let mut state = LogState::of(HardState { term: Term(1), voted_for: None, fence: None }, log(&[1; 10]));
     state.tail = state.tail.slice(8, 10);
     let mut one = One::recover(voters(3), state, config);
     one.win();

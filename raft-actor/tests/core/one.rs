@@ -139,7 +139,7 @@ pub(super) fn vote_requests(effects: &[Effect]) -> Vec<(u64, bool)> {
 impl One {
     /// Node 1, with a log of these terms on its disk, among `members`.
     pub(super) fn new(members: Membership, term: u64, voted_for: Option<u64>, terms: &[u64]) -> One {
-        let hard_state = HardState { term: Term(term), voted_for: voted_for.map(NodeId) };
+        let hard_state = HardState { term: Term(term), voted_for: voted_for.map(NodeId), fence: None };
         One::recover(members, LogState::of(hard_state, log(terms)), Config::default())
     }
 

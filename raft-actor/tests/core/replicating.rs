@@ -289,7 +289,7 @@ fn an_old_write_that_completes_late_does_not_vouch_for_what_stands_in_its_place(
 fn a_membership_follows_the_log_back_when_it_is_truncated_and_over_a_restart() {
     let wider = voters(5);
     let change = Entry::new(id(2, 2), Payload::Membership(Box::new(wider.clone())));
-    let hard_state = HardState { term: Term(2), voted_for: None };
+    let hard_state = HardState { term: Term(2), voted_for: None, fence: None };
     let state = LogState::of(hard_state, vec![entry(1, 1), change]);
     let mut one = One::recover(voters(3), state, Config::default());
     assert_eq!((one.raft.membership(), one.raft.membership_log_id()), (&wider, id(2, 2)));
@@ -302,7 +302,7 @@ fn a_node_outside_a_committed_membership_does_not_campaign_and_votes() {
     let others = Membership::new((2..=5).map(|id| (NodeId(id), format!("node-{id}")))).expect("valid");
     let wide = voters(5);
     let change = Entry::new(id(1, 1), Payload::Membership(Box::new(others)));
-    let state = LogState::of(HardState { term: Term(1), voted_for: None }, vec![change]);
+    let state = LogState::of(HardState { term: Term(1), voted_for: None, fence: None }, vec![change]);
     let mut one = One::recover(wide, state, Config::default());
     one.receive_and_flush(2, append(1, id(1, 1), &[], 1));
     one.pass(700);
@@ -351,7 +351,7 @@ fn a_leader_that_contradicts_what_is_committed_stops_the_node() {
 
 #[test]
 fn what_is_no_longer_in_memory_is_read_back_once_and_sent() {
-    let mut state = LogState::of(HardState { term: Term(1), voted_for: None }, log(&[1; 10]));
+    let mut state = LogState::of(HardState { term: Term(1), voted_for: None, fence: None }, log(&[1; 10]));
     state.tail = state.tail.slice(8, 10);
     let mut one = One::recover(voters(3), state, Config::default());
     one.win();
@@ -379,7 +379,7 @@ fn what_is_no_longer_in_memory_is_read_back_once_and_sent() {
 
 #[test]
 fn a_peer_that_needs_purged_entries_gets_heartbeats_and_no_hole() {
-    let hard_state = HardState { term: Term(1), voted_for: None };
+    let hard_state = HardState { term: Term(1), voted_for: None, fence: None };
     let tail: Vec<Entry> = log(&[1; 10])[5..].to_vec();
     let state = LogState {
         incarnation: 0,

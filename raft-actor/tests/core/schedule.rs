@@ -10,7 +10,7 @@ use raft_actor::{
     core::Input,
     membership::{Membership, MembershipChange},
     message::ReadId,
-    types::{NodeId, Role, Term},
+    types::{LogIndex, NodeId, Role, Term},
 };
 
 use super::cluster::{Cluster, voters};
@@ -23,6 +23,7 @@ pub(crate) struct Counts {
     elections: u64,
     commits: usize,
     crashes: usize,
+    damaged: usize,
     partitions: usize,
     doubled: usize,
     lost: usize,
@@ -39,6 +40,7 @@ impl Counts {
         self.elections += others.elections;
         self.commits += others.commits;
         self.crashes += others.crashes;
+        self.damaged += others.damaged;
         self.partitions += others.partitions;
         self.doubled += others.doubled;
         self.lost += others.lost;
@@ -92,6 +94,7 @@ impl Run {
             90 => self.crash(id),
             91..93 => {
                 if self.cluster.nodes[&NodeId(id)].raft.is_none() {
+                    self.damage(id);
                     self.cluster.restart(id);
                 }
             }
@@ -206,6 +209,17 @@ impl Run {
         self.cluster.input(id, input);
     }
 
+    /// At times a disk has lost a part of its log meanwhile. One at a time: without a majority that remembers
+    /// everything nobody would be elected any more, which the cluster does not outlive.
+    fn damage(&mut self, id: u64) {
+        let fenced = self.cluster.nodes.values().any(|node| node.disk.hard_state.fence.is_some());
+        let entries = self.cluster.nodes[&NodeId(id)].disk.entries.len() as u64;
+        if !self.changes && self.size >= 3 && !fenced && entries > 0 && self.random.u32(0..4) > 0 {
+            self.cluster.damage(id, LogIndex(self.random.u64(1..=entries)));
+            self.counts.damaged += 1;
+        }
+    }
+
     fn crash(&mut self, id: u64) {
         if self.cluster.nodes[&NodeId(id)].raft.is_some() {
             self.cluster.crash(id);
@@ -218,6 +232,7 @@ impl Run {
         self.cluster.heal();
         for id in 1..=self.size {
             if self.cluster.nodes[&NodeId(id)].raft.is_none() {
+                self.damage(id);
                 self.cluster.restart(id);
             }
         }
@@ -299,6 +314,7 @@ fn no_random_schedule_breaks_the_five_properties_of_figure_3() {
     assert!(total.elections > seeds * 2, "vacuous: {total:?}");
     assert!(total.commits as u64 > seeds * 15, "vacuous: {total:?}");
     assert!(total.crashes as u64 > seeds * 2, "vacuous: {total:?}");
+    assert!(total.damaged as u64 > seeds / 20, "vacuous: {total:?}");
     assert!(total.partitions as u64 > seeds, "vacuous: {total:?}");
     assert!(total.doubled > 1000 && total.lost > 1000 && total.transfers > 200, "vacuous: {total:?}");
     assert!(total.reads as u64 > seeds, "vacuous: {total:?}");

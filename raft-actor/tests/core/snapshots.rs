@@ -41,7 +41,7 @@ fn follower(term: u64, terms: &[u64]) -> One {
 }
 
 fn started(term: u64, terms: &[u64], newest: Option<SnapshotMeta>) -> One {
-    let hard_state = HardState { term: Term(term), voted_for: None };
+    let hard_state = HardState { term: Term(term), voted_for: None, fence: None };
     let mut one = One::recover(voters(3), LogState::of(hard_state, log(terms)), config());
     one.raft = one.raft.with_snapshots(newest);
     one
@@ -376,7 +376,7 @@ fn a_snapshots_membership_is_the_base_and_term_and_vote_stay() {
 
 #[test]
 fn a_purged_membership_stays_in_force() {
-    let hard_state = HardState { term: Term(1), voted_for: None };
+    let hard_state = HardState { term: Term(1), voted_for: None, fence: None };
     let mut entries = log(&[1; 8]);
     entries[1] = Entry::new(id(1, 2), Payload::Membership(Box::new(voters(5))));
     let mut one = One::recover(voters(3), LogState::of(hard_state, entries), config());

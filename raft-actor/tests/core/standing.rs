@@ -242,7 +242,7 @@ fn a_witness_with_priority_0_never_stands() {
 
 /// Node 1 is a witness among three, and leads; nobody else has its first entry yet.
 fn leading_witness() -> One {
-    let hard_state = HardState { term: Term(1), voted_for: None };
+    let hard_state = HardState { term: Term(1), voted_for: None, fence: None };
     let mut config = Config::default();
     (config.snapshot_entries, config.trailing_entries) = (5, 0);
     let state = LogState::of(hard_state, log(&[1; 8]));
@@ -297,7 +297,7 @@ pub(crate) fn a_witness_keeps_what_a_full_voter_may_still_need() {
 
 #[test]
 fn a_witness_that_follows_keeps_what_its_leader_says_that_others_need() {
-    let hard_state = HardState { term: Term(1), voted_for: None };
+    let hard_state = HardState { term: Term(1), voted_for: None, fence: None };
     let state = LogState::of(hard_state, log(&[1; 8]));
     let mut config = Config::default();
     config.trailing_entries = 0;
@@ -332,7 +332,7 @@ fn a_leader_tells_witnesses_and_only_them_what_all_full_voters_have() {
 
 #[test]
 fn a_witness_is_sent_a_snapshots_place_and_members_and_none_of_its_bytes() {
-    let hard_state = HardState { term: Term(1), voted_for: None };
+    let hard_state = HardState { term: Term(1), voted_for: None, fence: None };
     let mut config = Config::default();
     config.trailing_entries = 2;
     let mut one = One::recover(with_witness(3, 3), LogState::of(hard_state, log(&[1; 8])), config);
@@ -361,7 +361,7 @@ fn a_witness_is_sent_a_snapshots_place_and_members_and_none_of_its_bytes() {
 /// It waits for one who has more than emptiness; meanwhile nobody else need campaign.
 #[test]
 fn a_witness_never_gives_its_emptiness_to_a_full_member() {
-    let hard_state = HardState { term: Term(1), voted_for: None };
+    let hard_state = HardState { term: Term(1), voted_for: None, fence: None };
     let mut config = Config::default();
     config.trailing_entries = 0;
     let mut state = LogState::of(hard_state, Vec::new());

@@ -1,4 +1,4 @@
-//! The command `raft-storage`: lists, verifies, dumps and sets aside a node's folder.
+//! The command `raft-storage`: lists, verifies, dumps, repairs and sets aside a node's folder.
 
 use std::{
     io::{self, Write},
@@ -12,7 +12,8 @@ use raft_actor::storage::StorageError;
 use raft_storage_file::{
     disk::{Disk, RealDisk},
     inspect::{
-        Damage, Record, Report, SegmentReport, SnapshotReport, StoreReport, Verdict, dump, inspect, set_aside,
+        Damage, Record, Report, SegmentReport, SnapshotReport, StoreReport, Verdict, dump, inspect, repair,
+        set_aside,
     },
 };
 
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
         Some(("list", flags)) => list(&disk, flags, &mut out),
         Some(("verify", flags)) => verify(&disk, flags, &mut out),
         Some(("dump", flags)) => dump_all(&disk, flags, &mut out),
+        Some(("repair", flags)) => repair_one(&disk, flags, &mut out),
         Some(("set-aside", flags)) => set_one_aside(&disk, flags, &mut out),
         _ => Ok(UNKNOWN),
     };
@@ -72,10 +74,12 @@ fn command_line() -> Command {
                 .help("A node's folder, or that of its log or its snapshots"),
         )
     };
+    let yes = || Arg::new("yes").long("yes").action(ArgAction::SetTrue).help("Do it, instead of telling");
     let json = || Arg::new("json").long("json").action(ArgAction::SetTrue).help("One JSON value a line");
     Command::new("raft-storage")
         .about(
-            "Looks at the folder of a node that is stopped. Nothing but `set-aside --yes` changes anything",
+            "Looks at the folder of a node that is stopped. Nothing but `repair --yes` and `set-aside --yes` \
+             changes anything",
         )
         .version(env!("CARGO_PKG_VERSION"))
         .subcommand_required(true)
@@ -93,10 +97,17 @@ fn command_line() -> Command {
                 .arg(json()),
         )
         .subcommand(
+            of_folder(Command::new("repair").about(
+                "Keep what is intact before the damage, and let the node's peers send the rest; until they \
+                 have, it does not vote",
+            ))
+            .arg(yes()),
+        )
+        .subcommand(
             of_folder(Command::new("set-aside").about(
                 "Give a damaged folder another name, whole, so that a node of another id can begin there",
             ))
-            .arg(Arg::new("yes").long("yes").action(ArgAction::SetTrue).help("Do it, instead of telling")),
+            .arg(yes()),
         )
 }
 
@@ -132,6 +143,12 @@ fn tell_store(store: &StoreReport, out: &mut dyn Write) -> io::Result<()> {
     if let Some(content) = &store.content {
         let vote = content.hard_state.voted_for.map_or("nobody".to_owned(), |node| format!("node {node}"));
         writeln!(out, "  term {}, vote for {vote}", content.hard_state.term)?;
+        if let Some(fence) = content.hard_state.fence {
+            writeln!(
+                out,
+                "  repaired: it does not vote before it holds an entry of a term later than {fence}"
+            )?;
+        }
         writeln!(out, "  entries after {} up to {}", content.purged, content.last)?;
     }
     for segment in &store.segments {
@@ -239,6 +256,31 @@ fn tell_record(record: &Record, out: &mut dyn Write) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+fn repair_one(disk: &Arc<dyn Disk>, flags: &ArgMatches, out: &mut dyn Write) -> Result<u8, Failed> {
+    let (folder, really) = (folder(flags), flags.get_flag("yes"));
+    let done = repair(disk, folder, really)?;
+    tell_verdict(&done.why, out)?;
+    let (is, are) = if really { ("is", "are") } else { ("would be", "would be") };
+    for path in &done.put_aside {
+        writeln!(out, "{} {is} what was damaged, or a copy of it", path.display())?;
+    }
+    let (purged, last) = done.kept;
+    writeln!(out, "of the log, the entries after {purged} up to {last} {are} kept")?;
+    if let Some(fence) = done.hard_state.fence {
+        let term = done.hard_state.term;
+        writeln!(
+            out,
+            "the node {is} fenced, in term {term}: it does not vote before its log holds an entry of a term \
+             later than {fence}"
+        )?;
+    }
+    match really {
+        true => writeln!(out, "next: start the node as always; its status tells whether it is fenced still")?,
+        false => writeln!(out, "nothing was changed, `--yes` does it")?,
+    }
+    Ok(0)
 }
 
 fn set_one_aside(disk: &Arc<dyn Disk>, flags: &ArgMatches, out: &mut dyn Write) -> Result<u8, Failed> {

@@ -4,6 +4,7 @@
 //! two cannot be of different opinions.
 
 mod read_only;
+mod repair;
 mod report;
 mod set_aside;
 mod walk;
@@ -16,8 +17,11 @@ use std::{
 use raft_actor::storage::StorageError;
 
 use self::read_only::{Changes, ReadOnly};
+#[cfg(feature = "testkit")]
+pub(crate) use self::repair::repair_places;
 pub(crate) use self::set_aside::check_set_aside;
 pub use self::{
+    repair::{Repaired, repair},
     report::{Content, Damage, Owner, Record, Report, SegmentReport, SnapshotReport, StoreReport, Verdict},
     set_aside::{SetAside, set_aside},
 };
@@ -76,7 +80,8 @@ fn read_only(disk: &Arc<dyn Disk>) -> (ReadOnly, Changes) {
 }
 
 /// What is where in a folder.
-struct Places {
+#[derive(Default)]
+pub(crate) struct Places {
     stores: Vec<PathBuf>,
     /// Files.
     snapshots: Vec<PathBuf>,
@@ -84,7 +89,7 @@ struct Places {
 
 impl Places {
     fn find(disk: &dyn Disk, folder: &Path) -> Result<Places, StorageError> {
-        let mut places = Places { stores: Vec::new(), snapshots: Vec::new() };
+        let mut places = Places::default();
         let names = disk.list(folder).map_err(io_error("list", folder))?;
         places.add(folder, &names);
         if places.stores.is_empty() {
@@ -106,7 +111,7 @@ impl Places {
         Ok(places)
     }
 
-    fn add(&mut self, folder: &Path, names: &[String]) {
+    pub(crate) fn add(&mut self, folder: &Path, names: &[String]) {
         if names.iter().any(|name| ["META", "HARDSTATE", "SET-ASIDE"].contains(&name.as_str())) {
             self.stores.push(folder.to_owned());
         }
@@ -122,7 +127,7 @@ fn segments_of(disk: &dyn Disk, layout: &Layout) -> Vec<(PathBuf, (raft_actor::t
         .iter()
         .filter_map(|name| match LogName::parse(name) {
             LogName::Segment { first, id } => Some((layout.log().join(name), (first, id))),
-            LogName::Spare | LogName::Unknown => None,
+            LogName::Spare | LogName::PutAside | LogName::Unknown => None,
         })
         .collect();
     found.sort_unstable_by_key(|(_, (_, id))| *id);

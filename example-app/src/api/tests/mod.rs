@@ -84,8 +84,9 @@ impl Service for Single {
     async fn status(&self) -> Status {
         let log_id = json!({ "term": 3, "index": 12 });
         let status = json!({
-            "id": 1, "role": "leader", "term": 3, "voted_for": 1, "leader": 1, "first_index": 1,
-            "last_log_id": log_id, "flushed_index": 12, "commit_index": 12, "applied_index": 11,
+            "id": 1, "role": "leader", "term": 3, "voted_for": 1, "fence": null, "leader": 1,
+            "first_index": 1, "last_log_id": log_id,
+            "flushed_index": 12, "commit_index": 12, "applied_index": 11,
             "membership": {
                 "voters": [1, 2], "outgoing": [], "learners": [3], "witnesses": [3], "priorities": { "3": 7 },
                 "addresses": { "1": "127.0.0.1:2379", "2": "127.0.0.1:2389", "3": "127.0.0.1:2399" },

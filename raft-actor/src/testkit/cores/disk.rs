@@ -1,13 +1,14 @@
 //! What a node of a cluster of cores keeps: its disk, and a state machine whose state can be read. The state
 //! is every command so far, in order, with a comma after each, so a snapshot's bytes say what it covers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, rc::Rc};
 
 use bytes::Bytes;
 
+use super::Cores;
 use crate::{
     membership::Membership,
-    testkit::invariants::Held,
+    testkit::invariants::{Held, lost_behind_fence},
     types::{Entry, HardState, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, SnapshotMeta},
 };
 
@@ -60,6 +61,17 @@ impl Disk {
         state
     }
 
+    /// Whether nobody can be elected with this disk's vote who does not have a committed entry.
+    pub(super) fn vouches_for(&self, entry: LogId) -> bool {
+        self.recovered().covers(entry) || lost_behind_fence(self.hard_state, entry)
+    }
+
+    /// Loses the entries from `from` on, acknowledged or not, and is fenced for that.
+    pub(super) fn damage(&mut self, from: LogIndex) {
+        self.entries.truncate(self.place(from));
+        self.hard_state = self.hard_state.fenced().unwrap_or(self.hard_state);
+    }
+
     /// How many entries come before `index`.
     fn place(&self, index: LogIndex) -> usize {
         index.previous().0.saturating_sub(self.purged.index.0) as usize
@@ -109,6 +121,28 @@ impl Disk {
     pub(super) fn retain(&mut self, ids: &[u64]) {
         let newest = self.newest().map(|(newest, _)| newest.id);
         self.snapshots.retain(|id, _| Some(*id) == newest || ids.contains(id));
+    }
+}
+
+/// What only happens to disks of nodes that are down.
+impl Cores {
+    /// The log of a node that is down is damaged from this entry on, and repaired: what stands before is
+    /// kept, and the node is fenced.
+    pub fn damage(&mut self, id: NodeId, from: LogIndex) {
+        self.change_disk(id, |disk| disk.damage(from));
+    }
+
+    /// The disk of a node that is down forgets everything, which no disk may.
+    pub fn wipe(&mut self, id: NodeId) {
+        self.change_disk(id, |disk| *disk = Disk::default());
+    }
+
+    fn change_disk(&mut self, id: NodeId, change: impl FnOnce(&mut Disk)) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|node| node.raft.is_none()) {
+            let node = Rc::make_mut(node);
+            change(&mut node.disk);
+            node.written = node.disk.clone();
+        }
     }
 }
 

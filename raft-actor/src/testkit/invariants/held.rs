@@ -95,7 +95,7 @@ impl Kept {
     pub fn by(raft: &Raft) -> Kept {
         let first = raft.first_index();
         let purged = raft.term_at(first.previous()).unwrap_or_default();
-        let hard_state = HardState { term: raft.term(), voted_for: raft.voted_for() };
+        let hard_state = HardState { term: raft.term(), voted_for: raft.voted_for(), fence: raft.fence() };
         let purged = LogId::new(purged, first.previous());
         let mut held = Kept { hard_state, purged, last: purged, terms: Vec::new() };
         for index in (first.0..=raft.last_log_id().index.0).map(LogIndex) {

@@ -15,7 +15,7 @@ use crate::{
     message::ReadId,
     notation::show_mail,
     testkit::{cores::Cores, invariants::Violation},
-    types::NodeId,
+    types::{LogIndex, NodeId},
 };
 
 /// Steps after which a cluster that is still busy will never come to rest.
@@ -96,6 +96,7 @@ const SILENT: &[&str] = &[
     "crash",
     "restart",
     "disk",
+    "damage",
     "join",
     "stall",
 ];
@@ -110,6 +111,12 @@ impl Play {
     fn running(&self, node: NodeId) -> Result<NodeId, Wrong> {
         let is_running = self.cores.raft(node).is_some();
         if is_running { Ok(node) } else { Err(format!("n{node} does not run")) }
+    }
+
+    fn down(&self, text: &str) -> Result<NodeId, Wrong> {
+        let node = self.known(text)?;
+        let is_running = self.cores.raft(node).is_some();
+        if is_running { Err(format!("n{node} runs; crash it first")) } else { Ok(node) }
     }
 
     /// The first word as a node that runs.
@@ -271,6 +278,10 @@ impl Play {
                 let node = self.known(node)?;
                 self.cores.place(node, prepare::disk(rest, &self.base)?)?;
             }
+            ("damage", [node, from]) => {
+                let node = self.down(node)?;
+                self.cores.damage(node, LogIndex(read_number(from)?));
+            }
             ("join", [node]) => {
                 let node = read_node(node)?;
                 if self.cores.nodes().contains_key(&node) {
@@ -316,16 +327,10 @@ impl Play {
                 let node = self.known(node).and_then(|node| self.running(node))?;
                 self.cores.crash(node);
             }
-            ("restart", [node]) => {
-                let node = self.known(node)?;
-                if self.cores.raft(node).is_some() {
-                    return Err(format!("n{node} runs; crash it first"));
-                }
-                self.cores.restart(node)?;
-            }
+            ("restart", [node]) => self.cores.restart(self.down(node)?)?,
             (
-                "hold" | "release" | "cut" | "isolate" | "heal" | "crash" | "restart" | "disk" | "join"
-                | "stall" | "resume",
+                "hold" | "release" | "cut" | "isolate" | "heal" | "crash" | "restart" | "disk" | "damage"
+                | "join" | "stall" | "resume",
                 _,
             ) => {
                 return Err(format!("`{name}` needs other words; see the table of commands"));

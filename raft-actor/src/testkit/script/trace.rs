@@ -6,20 +6,21 @@ use crate::{
     notation::{show_effect, show_entries, show_mail, show_members},
     status::PeerState,
     testkit::cores::{CoreNode, Event, SnapshotWork},
-    types::{Entry, LogId, LogIndex, NodeId, SnapshotMeta, Time},
+    types::{Entry, LogId, LogIndex, NodeId, SnapshotMeta, Term, Time},
 };
 
 /// Whether a quiet trace shows it: what nodes become, and what clients are told.
 pub(super) fn is_loud(event: &Event) -> bool {
     use Effect::{
-        MembershipChanged, MembershipRefused, ProposalRefused, ReadFailed, ReadReady, RoleChanged,
-        SnapshotRefused, TransferEnded,
+        FenceLifted, MembershipChanged, MembershipRefused, ProposalRefused, ReadFailed, ReadReady,
+        RoleChanged, SnapshotRefused, TransferEnded,
     };
     matches!(
         event,
         Event::Restored(_)
             | Event::Did(
                 RoleChanged { .. }
+                    | FenceLifted { .. }
                     | ProposalRefused { .. }
                     | ReadReady { .. }
                     | ReadFailed { .. }
@@ -67,6 +68,10 @@ fn vote(voted_for: Option<NodeId>) -> String {
     voted_for.map_or("none".to_owned(), |node| format!("n{node}"))
 }
 
+fn show_fence(fence: Option<Term>) -> String {
+    fence.map_or(String::new(), |fence| format!(" fence={fence}"))
+}
+
 /// What of the log is gone, where anything is.
 fn show_compacted(first: LogIndex, newest: Option<&SnapshotMeta>) -> String {
     let first = if first == LogIndex(1) { String::new() } else { format!(" first={first}") };
@@ -80,7 +85,8 @@ pub(super) fn show_status(id: NodeId, node: &CoreNode, base: &Membership, now: T
         let last = node.disk.log().last();
         let vote = vote(held.voted_for);
         let compacted = show_compacted(node.disk.purged.index.next(), node.disk.newest().map(|(it, _)| it));
-        let holds = format!("term={} vote={vote} last={last}{compacted}", held.term);
+        let fence = show_fence(held.fence);
+        let holds = format!("term={} vote={vote}{fence} last={last}{compacted}", held.term);
         return vec![format!("n{id} is down, its disk holds {holds}")];
     };
     let status = raft.status(now);
@@ -89,10 +95,11 @@ pub(super) fn show_status(id: NodeId, node: &CoreNode, base: &Membership, now: T
     let members = if shown == show_members(base) { String::new() } else { format!(" members={shown}") };
     let compacted = show_compacted(status.first_index, status.snapshot.as_ref());
     let mut lines = vec![format!(
-        "n{id} {}@{} vote={} leader={leader} last={} flushed={} commit={} applied={}{compacted}{members}",
+        "n{id} {}@{} vote={}{} leader={leader} last={} flushed={} commit={} applied={}{compacted}{members}",
         status.role,
         status.term,
         vote(status.voted_for),
+        show_fence(status.fence),
         status.last_log_id,
         status.flushed_index,
         status.commit_index,

@@ -272,7 +272,8 @@ impl<W: Workload> World<W> {
         Some(())
     }
 
-    /// A node is shut down, its disk rots, and it is started again. One that refuses is replaced.
+    /// A node is shut down, its disk rots, and it is started again. One that refuses is repaired from its
+    /// peers, or replaced.
     async fn flip_bits(self: &Arc<Self>, who: Who, chance: u64) -> Option<()> {
         // As a lost disk, it may be the only one.
         let changing = self.change_members()?;
@@ -292,8 +293,17 @@ impl<W: Workload> World<W> {
             return None;
         }
         self.with(taken.place, |slot| slot.may_refuse = true);
-        let is_there = self.boot_surely(taken.place).await;
-        // Damage may lie in what is read later, as in a snapshot: nothing is left of this disk in the end.
+        let mut is_there = self.boot_surely(taken.place).await;
+        if !is_there && chance.is_multiple_of(2) && disk.repair() {
+            is_there = self.boot_surely(taken.place).await;
+            // It is one of the cluster again before another disk may be lost.
+            if is_there && self.is_unfenced(taken.place).await {
+                self.with(taken.place, |slot| slot.may_refuse = false);
+                return Some(());
+            }
+        }
+        // Damage may lie in what is read later, as in a snapshot: of a disk that was not read whole to be
+        // repaired, nothing is left in the end.
         self.replace(&taken, false, is_there).await;
         drop(changing);
         Some(())

@@ -43,6 +43,10 @@ pub const REFUSED_DISKS: &str = "nodes that refused their disks";
 pub const FULL_DISKS: &str = "of them on a full disk";
 /// Priorities that members were given.
 pub const PRIORITIES: &str = "priorities of members changed";
+/// Nodes that came back with a damaged log that was repaired: without what had stood from the damage on.
+pub const REPAIRED_LOGS: &str = "logs repaired";
+/// Nodes that vote again, because what they had lost was given back to them.
+pub const FENCES_LIFTED: &str = "fences lifted";
 /// Faults that were planned and could not be carried out when their time came.
 pub const SKIPPED: &str = "faults skipped";
 

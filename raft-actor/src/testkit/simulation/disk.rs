@@ -34,6 +34,13 @@ pub trait Disk: Send + Sync + 'static {
     /// From now on there is trouble. False where this disk knows no such trouble.
     fn disturb(&self, trouble: Trouble, chance: u64) -> bool;
 
+    /// The node on it refuses to start since its bits turned over: keeps what is intact, fenced by
+    /// [`HardState::fenced`](crate::types::HardState::fenced). False where this disk cannot do that, or where
+    /// nothing of it is to be saved; then the node is replaced. Default: it cannot.
+    fn repair(&self) -> bool {
+        false
+    }
+
     /// The end of the trouble, but for what it has done.
     fn mend(&self);
 }

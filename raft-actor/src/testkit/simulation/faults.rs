@@ -36,7 +36,8 @@ pub enum FaultKind {
     /// A disk fails to write or flush (EIO), once or for good, or is full (ENOSPC). The node stops, and is
     /// started again when the disk is mended.
     BrokenDisk,
-    /// Bits of a disk turn over while its node is down. A node that refuses to start is replaced.
+    /// Bits of a disk turn over while its node is down. A node that refuses to start is repaired
+    /// from its peers, or replaced.
     BitFlip,
     /// A disk is lost whole. Its node is removed, and a new one added.
     LostDisk,

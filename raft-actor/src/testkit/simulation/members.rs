@@ -226,6 +226,22 @@ impl<W: Workload> World<W> {
             .await;
     }
 
+    /// Whether a node that was repaired gets back what it has lost, and votes again.
+    pub(super) async fn is_unfenced(&self, place: usize) -> bool {
+        let lifted = async {
+            loop {
+                let node = self.with(place, |slot| slot.node.clone());
+                let Some(node) = node else { return false };
+                match timeout(&*self.hall, TRY, node.status()).await {
+                    Some(status) if status.failure.is_some() => return false,
+                    Some(status) if status.fence.is_none() => return true,
+                    _ => self.sleep(Duration::from_millis(200)).await,
+                }
+            }
+        };
+        timeout(&*self.hall, PATIENCE, lifted).await.unwrap_or(false)
+    }
+
     /// Everything is mended: who belongs to the cluster runs, and knows all. Within a bound.
     pub(super) async fn converge(self: &Arc<Self>) {
         let converged = async {

@@ -19,6 +19,7 @@ use crate::{
     observer::{Observer, Step},
     testkit::invariants::{
         FLUSHED_IS_KEPT, Held, HeldLog, Invariants, Kept, STATE_MACHINE_SAFETY, Sight, Violation, hold,
+        lost_behind_fence,
     },
     types::{Entry, LogId, LogIndex, LogState, LogWrite, NodeId, Payload, Role, Time},
 };
@@ -186,6 +187,11 @@ impl Watch {
             let known = record.nodes.entry(node).or_default();
             let held = Kept::of(state);
             let outcome = known.check_kept(node, &held);
+            if known.is_repaired(&held) {
+                known.snapshot = held.purged();
+                record.coverage.note(coverage::REPAIRED_LOGS, 1);
+            }
+            let known = record.nodes.entry(node).or_default();
             known.disk = held;
             (known.truncating, known.purging) = (None, known.disk.purged().index);
             outcome
@@ -238,6 +244,12 @@ impl Watch {
 }
 
 impl Known {
+    /// Whether what is found was repaired, and may have lost entries that were acknowledged.
+    fn is_repaired(&self, found: &Kept) -> bool {
+        let fence = found.hard_state.fence;
+        fence.is_some() && fence != self.disk.hard_state.fence
+    }
+
     /// What was acknowledged is there, but for what a write or a purge under way may have changed.
     fn check_kept(&self, node: NodeId, found: &Kept) -> Result<(), Violation> {
         let (had, has) = (self.disk.hard_state, found.hard_state);
@@ -246,6 +258,11 @@ impl Known {
         hold(is_vote_kept, FLUSHED_IS_KEPT, || {
             format!("n{node} had {had:?} on its disk, and finds {has:?}")
         })?;
+        if self.is_repaired(found) {
+            return hold(has.fence >= Some(had.term), FLUSHED_IS_KEPT, || {
+                format!("n{node} had {had:?} on its disk, and is fenced only by {has:?}")
+            });
+        }
         let purged = found.purged();
         hold(purged.index <= self.purging.max(self.disk.purged().index), FLUSHED_IS_KEPT, || {
             format!("n{node} finds its log purged through {purged}, which nobody asked for")
@@ -303,6 +320,10 @@ impl Record {
                 coverage.note(coverage::ELECTIONS, 1);
                 Ok(())
             }
+            Effect::FenceLifted { .. } => {
+                coverage.note(coverage::FENCES_LIFTED, 1);
+                Ok(())
+            }
             Effect::MembershipChanged { .. } => {
                 coverage.note(coverage::MEMBERSHIP_CHANGES, 1);
                 Ok(())
@@ -336,7 +357,11 @@ impl Record {
             applied: &applied,
             unchanged: *unchanged,
         };
-        invariants.check(sight, |node, entry| nodes.get(&node).is_some_and(|node| node.covers(entry)))?;
+        invariants.check(sight, |node, entry| {
+            nodes
+                .get(&node)
+                .is_some_and(|node| node.covers(entry) || lost_behind_fence(node.disk.hard_state, entry))
+        })?;
         if let (Some(known), Some(last)) = (nodes.get_mut(&id), given.last()) {
             known.applied = last.id;
         }

@@ -108,7 +108,7 @@ fn membership(index: u64, term: u64, nodes: u64) -> Entry {
 }
 
 fn term_and_vote(term: u64, vote: Option<u64>) -> LogWrite {
-    let hard_state = Some(HardState { term: Term(term), voted_for: vote.map(NodeId) });
+    let hard_state = Some(HardState { term: Term(term), voted_for: vote.map(NodeId), fence: None });
     LogWrite { hard_state, ..LogWrite::default() }
 }
 
@@ -469,8 +469,9 @@ fn random_write(random: &mut fastrand::Rng, model: &Model) -> LogWrite {
     if random.u32(0..4) == 0 || model.hard_state.term == Term(0) {
         let term =
             Term(model.hard_state.term.0 + random.u64(0..3).max(u64::from(model.hard_state.term.0 == 0)));
-        write.hard_state =
-            Some(HardState { term, voted_for: random.bool().then_some(NodeId(random.u64(1..6))) });
+        let voted_for = random.bool().then_some(NodeId(random.u64(1..6)));
+        let fence = random.bool().then_some(Term(random.u64(0..=term.0)));
+        write.hard_state = Some(HardState { term, voted_for, fence });
     }
     let term = write.hard_state.map_or(model.hard_state.term, |hard_state| hard_state.term);
     let mut last = model.last();
