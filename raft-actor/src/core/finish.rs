@@ -81,6 +81,7 @@ impl Raft {
     pub(super) fn finish(&mut self, effects: &mut Effects) {
         self.follow_membership();
         self.advance_commit();
+        self.watch_disk();
         self.settle_membership();
         self.record_incarnations();
         self.follow_membership();
@@ -112,6 +113,7 @@ impl Raft {
             if hard_state.is_some() {
                 self.hard_state_sequence = write.sequence;
             }
+            self.disk.given_work(self.now);
             effects.push(Effect::Write(write));
         }
     }

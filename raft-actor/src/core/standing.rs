@@ -25,9 +25,9 @@ impl Raft {
         if is_settled || membership.is_voter(self.id) { membership } else { self.log.previous_membership() }
     }
 
-    /// Whether this node has a vote, and a priority that lets it stand.
+    /// Whether this node has a vote, a priority that lets it stand, and a disk that could keep its vote.
     pub(super) fn may_campaign(&self) -> bool {
-        if self.is_disowned() {
+        if self.is_disowned() || self.disk_hangs_for(self.now).is_some() {
             return false;
         }
         let membership = self.own_membership();

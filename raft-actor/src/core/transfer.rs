@@ -75,8 +75,11 @@ impl Raft {
         if leadership.transfer.as_ref().is_some_and(|transfer| now >= transfer.deadline) {
             leadership.transfer = None;
             self.output.endings.push(Effect::TransferEnded { succeeded: false });
-            if !self.membership().is_voter(self.id) && self.log.membership().0.index <= self.commit_index {
-                // Raft §6: it was removed, so it does not go on, successor or not.
+            let is_removed =
+                !self.membership().is_voter(self.id) && self.log.membership().0.index <= self.commit_index;
+            if is_removed || self.is_outrun() {
+                // Raft §6: it was removed; or it can answer nobody, so that anybody else will do better. It
+                // does not go on, successor or not.
                 self.become_follower(self.term(), None);
             }
         }
