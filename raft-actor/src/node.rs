@@ -25,6 +25,7 @@ use crate::{
     error::{ReadError, SnapshotError, WriteError},
     events::Events,
     lifecycle::Ending,
+    membership::TransferError,
     message::Envelope,
     runtime::{
         SharedRuntime,
@@ -215,13 +216,18 @@ impl<S: StateMachine> Node<S> {
         Arc::new(NodeInbox { id, group, consensus: self.0.consensus.clone() })
     }
 
-    /// Hands leadership to `to`, or to the voter that is furthest ahead. Says whether this node has stopped
-    /// leading; `false` where it does not lead, where `to` may not (no voter, a witness, or of priority 0),
-    /// or where the successor did not take over in time.
-    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> bool {
+    /// Hands leadership to `to`, or to the voter that is furthest ahead. Returns when this node has stopped
+    /// leading, or with the reason why it has not. Asked while another handing-over is under way, it joins
+    /// that one, whoever is to lead.
+    ///
+    /// # Errors
+    ///
+    /// This node does not lead, `to` may not (no voter, a witness, or of priority 0), or whoever was to take
+    /// over did not do so within `election_timeout_max`.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<(), TransferError> {
         let (reply, ended) = oneshot::channel();
         self.0.consensus.send(Mail::Transfer { to, reply });
-        ended.await.unwrap_or(false)
+        ended.await.unwrap_or(Err(TransferError::Stopped))
     }
 
     /// Takes a snapshot of this node's state now, and says what it covers once it is durable. Writes go on

@@ -6,7 +6,7 @@ use actix::Message;
 
 use crate::{
     error::{ReadError, WriteError},
-    membership::{ChangeError, MembershipChange},
+    membership::{ChangeError, MembershipChange, TransferError},
     state_machine::StateMachine,
     status::Status,
     types::{LogId, NodeId},
@@ -41,7 +41,7 @@ pub struct GetStatus;
 
 /// Hands leadership over; see [`Node::transfer_leadership`](crate::node::Node::transfer_leadership).
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Result<(), TransferError>")]
 pub struct TransferLeadership {
     /// The successor; `None`: the voter that is furthest ahead.
     pub to: Option<NodeId>,
