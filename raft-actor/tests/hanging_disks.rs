@@ -8,7 +8,7 @@ use std::{
 
 use raft_actor::{
     events::Change,
-    node::Node,
+    node::{End, Node},
     runtime::{Runtime, SharedRuntime, sim::SimRuntime, sleep, timeout},
     storage::StorageError,
     testkit::{memory::MemoryLog, network::Network},
@@ -179,4 +179,29 @@ fn leadership_stays_where_disks_are_slow_or_where_no_other_is_better() {
             assert_eq!((status.role, status.term), (Role::Leader, term), "{count} with {paces:?}");
         });
     }
+}
+
+#[test]
+fn a_node_that_is_told_to_end_does_not_wait_for_ever_for_a_disk_that_hangs() {
+    simulate(async |simulator| {
+        let scene = Scene::start(simulator, 3).await;
+        let leader = scene.leader().await;
+        scene.nodes[&leader].write(1).await.expect("a write");
+        scene.pace(leader, HANGS);
+        let lost = timeout(&*scene.hall, Duration::from_millis(100), scene.nodes[&leader].write(2)).await;
+        assert!(lost.is_none(), "nothing is acknowledged that is not on its disk: {lost:?}");
+        let began = scene.hall.now();
+        let (node, again) = (&scene.nodes[&leader], scene.nodes[&leader].clone());
+        let (end, same) = futures_util::future::join(node.shutdown(), again.shutdown()).await;
+        let End::Unfinished { reason } = &end else { panic!("{end:?}") };
+        assert!(reason.contains("log store") && !reason.contains("applier"), "{reason}");
+        assert!(scene.hall.now() <= began.after(Duration::from_millis(11_201)), "10 s, and two timeouts");
+        assert_eq!((&end, node.stopped().await), (&same, Some(reason.clone())));
+        assert_eq!(node.status().await.failure.as_ref(), Some(reason));
+        // The others go on with what was acknowledged, and end in order.
+        let other = scene.leader().await;
+        assert!(scene.nodes[&other].write(4).await.expect("a write") >= 5);
+        assert_eq!(scene.nodes[&other].shutdown().await, End::InOrder);
+        assert_eq!(scene.nodes[&other].stopped().await, None);
+    });
 }

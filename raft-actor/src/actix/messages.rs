@@ -7,6 +7,7 @@ use actix::Message;
 use crate::{
     error::{ReadError, WriteError},
     membership::{ChangeError, MembershipChange, TransferError},
+    node::End,
     state_machine::StateMachine,
     status::Status,
     types::{LogId, NodeId},
@@ -54,7 +55,7 @@ pub struct ChangeMembership(pub MembershipChange);
 
 /// Ends the node in order; see [`Node::shutdown`](crate::node::Node::shutdown).
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "End")]
 pub struct Shutdown;
 
 impl<S: StateMachine> fmt::Debug for ClientWrite<S> {

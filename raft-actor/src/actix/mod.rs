@@ -18,7 +18,7 @@ pub use messages::{
 use crate::{
     error::ReadError,
     membership::{ChangeError, TransferError},
-    node::Node,
+    node::{End, Node},
     state_machine::StateMachine,
     status::Status,
     types::LogId,
@@ -106,7 +106,7 @@ impl<S: StateMachine> Handler<ChangeMembership> for RaftNode<S> {
 }
 
 impl<S: StateMachine> Handler<Shutdown> for RaftNode<S> {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseFuture<End>;
 
     fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
         let node = self.node.clone();
