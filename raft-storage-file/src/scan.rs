@@ -240,7 +240,7 @@ impl Scan {
 
     fn remember(&mut self, entry: &Entry) {
         if let Payload::Membership(membership) = &entry.payload {
-            self.memberships.push((entry.id, membership.clone()));
+            self.memberships.push((entry.id, (**membership).clone()));
         }
         self.tail_bytes += entry.size_bytes();
         self.tail.push_back(entry.clone());
