@@ -89,6 +89,7 @@ fn the_errors_page_tells_every_error_and_what_to_do_about_it() {
         .collect();
     let mut actual = advice_of(&read("raft-actor/src/error.rs"));
     actual.append(&mut advice_of(&read("raft-actor/src/membership.rs")));
+    actual.append(&mut advice_of(&read("raft-actor/src/membership/transfer.rs")));
     actual.append(&mut advice_of(&read("raft-actor/src/storage.rs")));
     actual.append(&mut advice_of(&read("raft-actor/src/node/survivor.rs")));
     assert!(actual.len() >= 15, "the errors were not understood: {actual:#?}");

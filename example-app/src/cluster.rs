@@ -12,7 +12,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -65,7 +65,7 @@ impl Plan {
 /// Runs the nodes until this process is told to stop.
 pub fn run(plan: &Plan) -> ExitCode {
     match begin(plan) {
-        Ok((children, stopping)) => watch(plan, children, &stopping),
+        Ok((children, told)) => watch(plan, children, &told),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
@@ -73,8 +73,8 @@ pub fn run(plan: &Plan) -> ExitCode {
     }
 }
 
-fn begin(plan: &Plan) -> io::Result<(Vec<Child>, Arc<AtomicBool>)> {
-    let stopping = stop_on_signals()?;
+fn begin(plan: &Plan) -> io::Result<(Vec<Child>, Arc<AtomicU32>)> {
+    let told = count_signals()?;
     let mut children = Vec::new();
     for node in 1..=plan.nodes {
         let folder = plan.folder(node);
@@ -90,32 +90,34 @@ fn begin(plan: &Plan) -> io::Result<(Vec<Child>, Arc<AtomicBool>)> {
     if !plan.logs {
         println!("logs: {}", plan.folder(1).with_file_name("node*").join("log.txt").display());
     }
-    println!("Ctrl-C stops them all.");
-    Ok((children, stopping))
+    println!("Ctrl-C stops them all; once more, at once.");
+    Ok((children, told))
 }
 
-/// Sets the flag when this process is told to stop.
-fn stop_on_signals() -> io::Result<Arc<AtomicBool>> {
-    let stopping = Arc::new(AtomicBool::new(false));
+/// Counts how often this process is told to stop.
+fn count_signals() -> io::Result<Arc<AtomicU32>> {
+    let told = Arc::new(AtomicU32::new(0));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let (mut interrupt, mut terminate) = {
         let _entered = runtime.enter();
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
     };
-    let flag = stopping.clone();
+    let count = told.clone();
     thread::spawn(move || {
-        runtime.block_on(std::future::poll_fn(|task| match interrupt.poll_recv(task) {
-            std::task::Poll::Pending => terminate.poll_recv(task),
-            ready => ready,
-        }));
-        flag.store(true, Ordering::Relaxed);
+        loop {
+            runtime.block_on(std::future::poll_fn(|task| match interrupt.poll_recv(task) {
+                std::task::Poll::Pending => terminate.poll_recv(task),
+                ready => ready,
+            }));
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     });
-    Ok(stopping)
+    Ok(told)
 }
 
-fn watch(plan: &Plan, mut children: Vec<Child>, stopping: &AtomicBool) -> ExitCode {
+fn watch(plan: &Plan, mut children: Vec<Child>, told: &AtomicU32) -> ExitCode {
     let mut view = View::new(plan.nodes);
-    while !stopping.load(Ordering::Relaxed) {
+    while told.load(Ordering::Relaxed) == 0 {
         for child in &mut children {
             if let Some(how) = child.ended() {
                 view.say(&format!("node {} (process {}) has ended: {how}", child.node, child.id()));
@@ -137,17 +139,17 @@ fn watch(plan: &Plan, mut children: Vec<Child>, stopping: &AtomicBool) -> ExitCo
         thread::sleep(LOOK_EVERY);
     }
     view.say("stopping all nodes in order");
-    stop(children, &mut view)
+    stop(children, &mut view, told)
 }
 
-fn stop(mut children: Vec<Child>, view: &mut View) -> ExitCode {
+fn stop(mut children: Vec<Child>, view: &mut View, told: &AtomicU32) -> ExitCode {
     for child in &mut children {
         child.ask_to_stop();
     }
     let until = Instant::now() + STOP_MAX;
     let mut all_well = true;
     for child in &mut children {
-        let how = child.wait(until);
+        let how = child.wait(|| Instant::now() >= until || told.load(Ordering::Relaxed) > 1);
         all_well &= how.well;
         view.say(&format!("node {}: {}", child.node, how.words));
     }

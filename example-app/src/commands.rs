@@ -45,10 +45,9 @@ pub fn command_line() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
-            with_settings(
-                Command::new("serve")
-                    .about("Run one node. Exit code 0: stopped in order; 1: refused; 70: failed"),
-            )
+            with_settings(Command::new("serve").about(
+                "Run one node. Exit code 0: stopped in order; 1: refused; 70: failed; 75: not in order",
+            ))
             .arg(switch("exit-with-parent", "Stop in order when standard input ends").hide(true)),
         )
         .subcommand(cluster_command())
@@ -68,6 +67,7 @@ pub fn command_line() -> Command {
         .subcommand(with_endpoints(
             Command::new("snapshot").about("Have each node named take a snapshot, and let go of its old log"),
         ))
+        .subcommand(transfer_command())
         .subcommand(member_command())
         .subcommand(
             with_endpoints(Command::new("get").about("Read a key, or keys that begin alike"))
@@ -87,6 +87,12 @@ pub fn command_line() -> Command {
                 .arg(Arg::new("key").required(true).help("The key"))
                 .arg(switch("prefix", "Every key that begins with it")),
         )
+}
+
+fn transfer_command() -> Command {
+    let id = Arg::new("id").value_parser(value_parser!(u64).range(1..));
+    with_endpoints(Command::new("transfer").about("Have the leader hand over"))
+        .arg(id.help("To which node; left out: to the one that is furthest ahead"))
 }
 
 fn member_command() -> Command {
@@ -359,6 +365,7 @@ fn ask(client: &Client, command: &str, flags: &ArgMatches) -> Result<String, Cli
         "put" => client::put(client, &text("key"), &text("value"), as_json),
         "del" => client::delete(client, &text("key"), flags.get_flag("prefix"), as_json),
         "snapshot" => client::snapshot(client, as_json),
+        "transfer" => client::transfer(client, id(), as_json),
         _ => client::status(client, as_json),
     }
 }

@@ -1,7 +1,10 @@
 //! A node of the service, composed from its parts. This is the page to copy: put your own state machine in
 //! the place of [`Kv`], and your own routes beside the endpoint's.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use actix_web::{App, HttpServer, dev::Server, web};
 use raft_actor::{
@@ -20,20 +23,44 @@ use crate::{
     trace,
 };
 
+/// Why a node does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// What to do: as it says.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// What to do: name a file that can be written, or none.
+    #[error("cannot append the trace to {}: {source}; name another file, or none", .file.display())]
+    Trace {
+        /// Which.
+        file: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// What to do: stop the other process, or listen elsewhere.
+    #[error("cannot listen at {address}: {source}; is another process there?")]
+    Listen {
+        /// Where.
+        address: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
 /// Starts the Raft node: its log in its folder, its peers over HTTP, its actors on a thread of their own.
-pub async fn start(settings: &Settings) -> Result<Node<Store>, StartError> {
+pub async fn start(settings: &Settings) -> Result<Node<Store>, BeginError> {
     compose(settings, Node::builder(settings.node_id, Store::new(Kv::default()))).await
 }
 
 /// Starts a witness: the same, without the store.
-pub async fn start_witness(settings: &Settings) -> Result<Node<Witness>, StartError> {
+pub async fn start_witness(settings: &Settings) -> Result<Node<Witness>, BeginError> {
     compose(settings, Node::witness(settings.node_id)).await
 }
 
 async fn compose<S: StateMachine>(
     settings: &Settings,
     builder: NodeBuilder<S>,
-) -> Result<Node<S>, StartError> {
+) -> Result<Node<S>, BeginError> {
     let (cluster_id, node_id) = (settings.cluster_id, settings.node_id);
     let identity = Identity { cluster_id, node_id };
     let options = Options::default().with_segment_bytes(settings.segment_bytes);
@@ -41,17 +68,25 @@ async fn compose<S: StateMachine>(
     let builder = builder.witnesses(settings.witnesses.clone()).priorities(settings.priorities.clone());
     let builder = if settings.join { builder.join() } else { builder };
     let builder = match &settings.trace {
-        Some(file) => builder.observer(trace::to_file(file)?),
+        Some(file) => {
+            let failed = |source| BeginError::Trace { file: file.clone(), source };
+            builder.observer(trace::to_file(file).map_err(failed)?)
+        }
         None => builder,
     };
-    builder
-        .storage(FileLog::open_with(log_folder(&settings.data), identity, options)?)
-        .snapshots(FileSnapshots::open(snapshots_folder(&settings.data), identity)?)
+    let log =
+        FileLog::open_with(log_folder(&settings.data), identity, options).map_err(StartError::Storage)?;
+    let snapshots = snapshots_folder(&settings.data);
+    let snapshots = FileSnapshots::open(snapshots, identity).map_err(StartError::Storage)?;
+    let node = builder
+        .storage(log)
+        .snapshots(snapshots)
         .transport(HttpTransport::new(cluster_id, node_id))
         .runtime(ActixRuntime::new(1).map_err(StartError::Runtime)?)
         .config(settings.raft.clone())
         .start()
-        .await
+        .await?;
+    Ok(node)
 }
 
 /// Where a node has its log, in its folder.
@@ -77,7 +112,7 @@ pub fn servers<S: StateMachine>(
     settings: &Settings,
     node: &Node<S>,
     endpoint: &Endpoint,
-) -> std::io::Result<Vec<Server>>
+) -> io::Result<Vec<Server>>
 where
     Node<S>: Service,
 {

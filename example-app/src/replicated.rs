@@ -5,7 +5,7 @@ use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, SnapshotError, WriteError},
     events::Events,
-    membership::{ChangeError, MembershipChange},
+    membership::{ChangeError, MembershipChange, TransferError},
     node::Node,
     state_machine::{StateMachine, Witness},
     status::Status,
@@ -46,6 +46,10 @@ impl Service for Node<Store> {
 
     fn promote_when_ready(&self, learner: NodeId) {
         promote(self, learner);
+    }
+
+    async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<(), TransferError> {
+        Node::transfer_leadership(self, to).await
     }
 
     async fn status(&self) -> Status {
@@ -100,6 +104,10 @@ impl Service for Node<Witness> {
 
     fn promote_when_ready(&self, learner: NodeId) {
         promote(self, learner);
+    }
+
+    async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<(), TransferError> {
+        Node::transfer_leadership(self, to).await
     }
 
     async fn status(&self) -> Status {

@@ -3,7 +3,12 @@
 use std::{io, process::ExitCode, time::Duration};
 
 use actix_web::dev::ServerHandle;
-use raft_actor::{error::StartError, node::Node, state_machine::StateMachine, storage::StorageError};
+use raft_actor::{
+    error::StartError,
+    node::{End, Node},
+    state_machine::StateMachine,
+    storage::StorageError,
+};
 use raft_net_http::Endpoint;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -11,15 +16,22 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{api::service::Service, node, settings::Settings};
+use crate::{
+    api::service::Service,
+    node::{self, BeginError},
+    settings::Settings,
+};
 
 /// The node was refused its start: a configuration, an address, a folder.
 pub const EXIT_REFUSED: u8 = 1;
 /// The node has stopped for good: a disk that fails, a file that is corrupt.
 pub const EXIT_FAILED: u8 = 70;
 
-/// How long an orderly end may take.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(15);
+/// The node was told to stop, and has not in time, or was told twice.
+pub const EXIT_UNFINISHED: u8 = 75;
+
+/// How long connections may take to end.
+const DOORS_MAX: Duration = Duration::from_secs(5);
 
 /// Runs a node until it is told to stop, or must. `exit_with_parent`: also when standard input ends.
 pub async fn serve(settings: &Settings, exit_with_parent: bool) -> ExitCode {
@@ -33,7 +45,7 @@ pub async fn serve(settings: &Settings, exit_with_parent: bool) -> ExitCode {
 async fn run<S: StateMachine>(
     settings: &Settings,
     exit_with_parent: bool,
-    starting: impl Future<Output = Result<Node<S>, StartError>>,
+    starting: impl Future<Output = Result<Node<S>, BeginError>>,
 ) -> ExitCode
 where
     Node<S>: Service,
@@ -42,7 +54,7 @@ where
         Ok(begun) => begun,
         Err(error) => {
             tracing::error!("not started: {error}");
-            return ExitCode::from(error.exit_code());
+            return ExitCode::from(exit_code(&error));
         }
     };
     tracing::info!(address = %settings.address, data = %settings.data.display(), "ready");
@@ -51,17 +63,18 @@ where
         let node = node.clone();
         async move { node.stopped().await }
     };
-    match first_of(asked, failed).await {
-        End::Asked(Ok(why)) => {
+    // A node that has failed does not end in order.
+    match first_of(failed, asked).await {
+        First::Right(Ok(why)) => {
             tracing::info!("{why}: stopping in order");
             stop_in_order(&node, &endpoint, &servers).await
         }
-        End::Asked(Err(error)) => {
+        First::Right(Err(error)) => {
             tracing::error!("signals cannot be received: {error}");
             stop_in_order(&node, &endpoint, &servers).await;
             ExitCode::from(EXIT_REFUSED)
         }
-        End::Stopped(reason) => {
+        First::Left(reason) => {
             let reason = reason.unwrap_or_else(|| "it was shut down from inside".to_owned());
             tracing::error!(
                 "stopped for good: {reason}. Nothing more is answered; mend the cause, then start again. \
@@ -72,30 +85,19 @@ where
     }
 }
 
-/// Why a node has not been started.
-#[derive(Debug, thiserror::Error)]
-enum BeginError {
-    #[error(transparent)]
-    Start(#[from] StartError),
-    #[error("cannot listen at {address}: {source}; is another process there?")]
-    Listen { address: String, source: io::Error },
-}
-
-impl BeginError {
-    /// A disk that fails and a file that is corrupt are failures from the start; anything else is a refusal.
-    fn exit_code(&self) -> u8 {
-        match self {
-            BeginError::Start(StartError::Storage(
-                StorageError::Io { .. } | StorageError::Corrupt { .. },
-            )) => EXIT_FAILED,
-            BeginError::Start(_) | BeginError::Listen { .. } => EXIT_REFUSED,
+/// A disk that fails and a file that is corrupt are failures from the start; anything else is a refusal.
+fn exit_code(error: &BeginError) -> u8 {
+    match error {
+        BeginError::Start(StartError::Storage(StorageError::Io { .. } | StorageError::Corrupt { .. })) => {
+            EXIT_FAILED
         }
+        BeginError::Start(_) | BeginError::Trace { .. } | BeginError::Listen { .. } => EXIT_REFUSED,
     }
 }
 
 async fn begin<S: StateMachine>(
     settings: &Settings,
-    starting: impl Future<Output = Result<Node<S>, StartError>>,
+    starting: impl Future<Output = Result<Node<S>, BeginError>>,
 ) -> Result<(Node<S>, Endpoint, Vec<ServerHandle>), BeginError>
 where
     Node<S>: Service,
@@ -120,22 +122,17 @@ where
 }
 
 /// What ended first.
-enum End {
-    Asked(io::Result<&'static str>),
-    Stopped(Option<String>),
+enum First<L, R> {
+    Left(L),
+    Right(R),
 }
 
-async fn first_of(
-    asked: impl Future<Output = io::Result<&'static str>>,
-    stopped: impl Future<Output = Option<String>>,
-) -> End {
-    let (mut asked, mut stopped) = (std::pin::pin!(asked), std::pin::pin!(stopped));
-    // The failure is asked about first: a node that has failed does not end in order.
-    std::future::poll_fn(|task| {
-        if let std::task::Poll::Ready(reason) = stopped.as_mut().poll(task) {
-            return std::task::Poll::Ready(End::Stopped(reason));
-        }
-        asked.as_mut().poll(task).map(End::Asked)
+/// Waits for either. Where both are there, it is the left one.
+async fn first_of<L, R>(left: impl Future<Output = L>, right: impl Future<Output = R>) -> First<L, R> {
+    let (mut left, mut right) = (std::pin::pin!(left), std::pin::pin!(right));
+    std::future::poll_fn(|task| match left.as_mut().poll(task) {
+        std::task::Poll::Ready(left) => std::task::Poll::Ready(First::Left(left)),
+        std::task::Poll::Pending => right.as_mut().poll(task).map(First::Right),
     })
     .await
 }
@@ -178,26 +175,47 @@ async fn stop_in_order<S: StateMachine>(
 ) -> ExitCode {
     let stopping = async {
         // The doors stay open until leadership is handed over and every waiting caller is answered.
-        node.shutdown().await;
-        endpoint.close();
-        for server in servers {
-            server.stop(true).await;
+        let end = node.shutdown().await;
+        if end == End::InOrder {
+            endpoint.close();
+            let doors = async {
+                for server in servers {
+                    server.stop(true).await;
+                }
+            };
+            if timeout(DOORS_MAX, doors).await.is_err() {
+                let reason = format!("clients have not let go within {DOORS_MAX:?}");
+                return End::Unfinished { reason };
+            }
         }
+        end
     };
-    match timeout(SHUTDOWN_MAX, stopping).await {
-        Ok(()) => match node.stopped().await {
-            None => {
-                tracing::info!("stopped");
-                ExitCode::SUCCESS
-            }
-            Some(reason) => {
-                tracing::error!("stopped for good: {reason}");
-                ExitCode::from(EXIT_FAILED)
-            }
-        },
-        Err(_) => {
-            tracing::error!("not stopped within {SHUTDOWN_MAX:?}; everything acknowledged is on the disk");
-            ExitCode::from(EXIT_REFUSED)
+    match first_of(told_again(), stopping).await {
+        First::Right(End::InOrder) => {
+            tracing::info!("stopped");
+            ExitCode::SUCCESS
         }
+        First::Right(End::Failed { reason }) => {
+            tracing::error!("stopped for good: {reason}");
+            ExitCode::from(EXIT_FAILED)
+        }
+        First::Right(End::Unfinished { reason }) => end_at_once(&reason),
+        First::Left(why) => end_at_once(&format!("{why} once more: not waiting any longer")),
+        First::Right(end) => end_at_once(&format!("{end:?}")),
     }
+}
+
+/// Whoever tells it twice does not want to wait. Only signals count: standard input may end after a signal.
+async fn told_again() -> &'static str {
+    match asked_to_stop(false).await {
+        Ok(why) => why,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Ends the process where something in it may never end: nothing is waited for, and nothing is cleaned up.
+/// All that was acknowledged is on the disk.
+fn end_at_once(reason: &str) -> ! {
+    tracing::error!("not stopped in order: {reason}");
+    std::process::exit(EXIT_UNFINISHED.into())
 }

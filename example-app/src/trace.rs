@@ -7,23 +7,19 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use raft_actor::{
-    storage::StorageError,
-    trace::{Columns, Trace, merge},
-};
+use raft_actor::trace::{Columns, Trace, merge};
 
 /// What was written reaches the file at least as often as this, while the node does anything.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// A trace that is appended to `file`. What a killed process had not written yet, a second's worth at the
 /// most, is lost. Where the file cannot be written any more, the node goes on without.
-pub fn to_file(file: &Path) -> Result<Trace, StorageError> {
-    let failed = |source| StorageError::Io { operation: "append to", path: file.to_owned(), source };
-    let opened = OpenOptions::new().create(true).append(true).open(file).map_err(failed)?;
+pub fn to_file(file: &Path) -> io::Result<Trace> {
+    let opened = OpenOptions::new().create(true).append(true).open(file)?;
     let mut appended = Some(Appended { writer: BufWriter::new(opened), flushed: None });
     if let Some(appended) = &mut appended {
         // The last line of an earlier run may have no end.
-        appended.writer.write_all(b"\n").map_err(failed)?;
+        appended.writer.write_all(b"\n")?;
     }
     let path = file.to_owned();
     let trace = Trace::new(move |line| {

@@ -10,6 +10,7 @@ use std::{
 use super::{
     PROGRAM,
     harness::{Cluster, wait_for_exit, wait_until},
+    membership::run,
 };
 
 #[test]
@@ -46,16 +47,17 @@ struct Supervised {
     supervisor: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
     processes: Vec<u32>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Supervised {
-    fn start() -> Supervised {
+    fn start(flags: &[&str]) -> Supervised {
         let base_port = free_base_port();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut supervisor = Command::new(PROGRAM)
             .args(["cluster", "--base-port", &base_port.to_string(), "--data"])
             .arg(folder.path())
+            .args(flags)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the program can be run");
@@ -67,7 +69,7 @@ impl Supervised {
             let id = line.split("is process ").nth(1).and_then(|rest| rest.split(' ').next());
             processes.push(id.expect("a node a line").parse().expect("a number"));
         }
-        Supervised { supervisor, lines, processes, _folder: folder }
+        Supervised { supervisor, lines, processes, folder }
     }
 
     fn wait_for_line(&mut self, words: &str) -> String {
@@ -104,7 +106,7 @@ fn runs(process: u32) -> bool {
 
 #[test]
 fn the_supervisor_starts_again_what_dies_and_stops_all_in_order() {
-    let mut supervised = Supervised::start();
+    let mut supervised = Supervised::start(&[]);
     supervised.wait_for_line("leader");
     signal(supervised.processes[0], "KILL");
     assert!(supervised.wait_for_line("has ended").contains("node 1"));
@@ -121,7 +123,7 @@ fn the_supervisor_starts_again_what_dies_and_stops_all_in_order() {
 
 #[test]
 fn no_node_outlives_a_supervisor_that_is_killed() {
-    let mut supervised = Supervised::start();
+    let mut supervised = Supervised::start(&[]);
     supervised.wait_for_line("leader");
     supervised.supervisor.kill().expect("it is ours to kill");
     wait_until(Duration::from_secs(20), "the nodes to end", || {
@@ -137,4 +139,48 @@ fn a_second_node_at_the_same_address_is_refused() {
     command.arg("--data").arg(folder.path());
     let process = command.stderr(Stdio::null()).spawn().expect("the program can be run");
     assert_eq!(wait_for_exit(process, Duration::from_secs(20)).code(), Some(1));
+}
+
+#[test]
+fn the_supervisor_has_each_node_record_its_steps() {
+    let mut supervised = Supervised::start(&["--trace"]);
+    supervised.wait_for_line("leader");
+    signal(supervised.supervisor.id(), "TERM");
+    assert_eq!(supervised.supervisor.wait().expect("it is ours").code(), Some(0));
+    let files = (1..=3).map(|node| supervised.folder.path().join(format!("node{node}")).join("trace"));
+    let output = Command::new(PROGRAM).arg("trace").args(files).output().expect("the program can be run");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("becomes leader@"), "{said}");
+    // What one node has sent another has taken: all three are in it.
+    assert!(["n1", "n2", "n3"].iter().all(|node| said.contains(&format!("\u{2192} {node}"))), "{said}");
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_the_callers_mistake_and_no_failure_of_the_node() {
+    let cluster = Cluster::new(PROGRAM, 1);
+    let nowhere = cluster.trace(1).join("there is no such folder");
+    let output = cluster.command(1).arg("--trace").arg(&nowhere).output().expect("the program can be run");
+    // What a node logs goes to standard error.
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cannot append the trace to") && said.contains("name another file"), "{said}");
+}
+
+#[test]
+fn leadership_is_handed_over_from_the_command_line_or_it_says_why_not() {
+    let cluster = Cluster::started(PROGRAM, 3);
+    let leader = cluster.wait_for_leader(Duration::from_secs(10));
+    let next = leader % 3 + 1;
+    cluster.wait_until_caught_up(next, Duration::from_secs(10));
+    let said = run(&cluster, &["transfer", &next.to_string()]);
+    assert!(said.contains("has handed leadership over"), "{said}");
+    assert_eq!(cluster.wait_for_leader(Duration::from_secs(10)), next);
+    assert!(run(&cluster, &["transfer", "--json"]).contains("raft_term"));
+    assert_ne!(cluster.wait_for_leader(Duration::from_secs(10)), next);
+    let endpoints = ["--endpoints", &cluster.address(1)];
+    let refused = Command::new(PROGRAM).args(["transfer", "9"]).args(endpoints).output();
+    let refused = refused.expect("the program can be run");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains("node 9 is no voter") || said.contains("not the leader; node"), "{said}");
 }

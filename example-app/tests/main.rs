@@ -7,6 +7,7 @@ mod disasters;
 mod events;
 mod exactly_once;
 mod fuzz;
+mod hanging;
 mod harness;
 mod leader_loss;
 mod lifecycle;

@@ -51,6 +51,9 @@ pub struct Config {
     /// How long a write or a read may take before its caller is told that the outcome is unknown or that it
     /// timed out. Default 5 s.
     pub request_timeout: Duration,
+    /// How long a node that is told to end waits for its disk and its state machine to let go, after
+    /// answering and handing over. Default 10 s.
+    pub shutdown_timeout: Duration,
     /// Entries applied since the last snapshot after which the next is taken. Default 100,000; at least 1.
     pub snapshot_entries: u64,
     /// Bytes of entries applied since the last snapshot after which the next is taken. Default 256 MiB; at
@@ -85,6 +88,7 @@ impl Default for Config {
             clock_drift_percent_max: 10,
             forward_writes: true,
             request_timeout: Duration::from_secs(5),
+            shutdown_timeout: Duration::from_secs(10),
             snapshot_entries: 100_000,
             snapshot_bytes: 256 << 20,
             trailing_entries: 10_000,

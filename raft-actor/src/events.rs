@@ -12,6 +12,7 @@ use std::{
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -151,6 +152,14 @@ pub enum Change {
         /// The peer.
         peer: NodeId,
     },
+    /// The disk has answered nothing of what it was given for the longest election timeout. A leader hands
+    /// over, unless the others' disks are no better.
+    DiskHangs {
+        /// How long.
+        silent_for: Duration,
+    },
+    /// The disk that hung answers again.
+    DiskAnswers,
     /// The node has ended. Nothing comes after this.
     Ended {
         /// Why it had to; none where it was asked to, or its machine is gone.

@@ -1,7 +1,10 @@
 //! How a node ends: in order, or because something failed. Shared by the actors and the handles, and outlives
 //! them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::sync::oneshot;
 
@@ -30,11 +33,11 @@ impl Phase {
 }
 
 /// Held for an actor whose end counts: dropped when the actor has ended, however it did.
-pub(crate) struct Presence(Arc<Ending>);
+pub(crate) struct Presence(Arc<Ending>, &'static str);
 
 impl Presence {
-    pub(crate) fn new(ending: &Arc<Ending>) -> Presence {
-        Presence(ending.clone())
+    pub(crate) fn new(ending: &Arc<Ending>, actor: &'static str) -> Presence {
+        Presence(ending.clone(), actor)
     }
 
     /// The node that the actor belongs to.
@@ -45,7 +48,7 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.0.actor_ended();
+        self.0.actor_ended(self.1);
     }
 }
 
@@ -56,16 +59,18 @@ pub(crate) struct Ending(Mutex<State>);
 #[derive(Default)]
 struct State {
     /// Actors that still run and whose end counts: those that hold something of the application's.
-    running: usize,
+    running: Vec<&'static str>,
     failure: Option<String>,
+    /// They were not waited for any longer.
+    is_given_up: bool,
     last_status: Option<Status>,
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl Ending {
-    /// The node has `running` actors whose end it waits for.
-    pub(crate) fn new(running: usize) -> Ending {
-        Ending(Mutex::new(State { running, ..State::default() }))
+    /// The actors whose end the node waits for.
+    pub(crate) fn new(running: impl Into<Vec<&'static str>>) -> Ending {
+        Ending(Mutex::new(State { running: running.into(), ..State::default() }))
     }
 
     /// The node stops because of this. The first reason is kept: later ones follow from it.
@@ -82,26 +87,49 @@ impl Ending {
         self.lock().last_status = Some(status);
     }
 
-    fn actor_ended(&self) {
+    fn actor_ended(&self, actor: &'static str) {
         let waiting = {
             let mut state = self.lock();
-            state.running = state.running.saturating_sub(1);
-            if state.running > 0 {
+            state.running.retain(|running| *running != actor);
+            if !state.running.is_empty() {
                 return;
             }
             std::mem::take(&mut state.waiting)
         };
-        for waiting in waiting {
-            // A caller that no longer waits is no error.
-            let _ = waiting.send(());
-        }
+        tell(waiting);
+    }
+
+    /// The node was told to end, and some of its actors have not after so long: most likely a disk holds
+    /// them. Nobody waits for them any longer.
+    pub(crate) fn give_up(&self, patience: Duration) {
+        let waiting = {
+            let mut state = self.lock();
+            if state.running.is_empty() {
+                return;
+            }
+            let held = state.running.join(" and ");
+            let reason = format!(
+                "told to end, and after {patience:?} not ended: {held}; does the disk hang? Everything \
+                 acknowledged is on it"
+            );
+            state.is_given_up = state.failure.is_none();
+            state.failure.get_or_insert(reason);
+            state.running.clear();
+            std::mem::take(&mut state.waiting)
+        };
+        tell(waiting);
+    }
+
+    /// Whether the node has ended only because it was not waited for any longer.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.lock().is_given_up
     }
 
     /// Waits until all have ended.
     pub(crate) async fn wait(&self) {
         let ended = {
             let mut state = self.lock();
-            if state.running == 0 {
+            if state.running.is_empty() {
                 return;
             }
             let (sender, receiver) = oneshot::channel();
@@ -128,5 +156,12 @@ impl Ending {
     fn lock(&self) -> MutexGuard<'_, State> {
         // No code of others runs under this lock, so a poisoned one is still whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn tell(waiting: Vec<oneshot::Sender<()>>) {
+    for waiting in waiting {
+        // A caller that no longer waits is no error.
+        let _ = waiting.send(());
     }
 }

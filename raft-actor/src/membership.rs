@@ -19,8 +19,10 @@ use crate::{
 };
 
 mod change;
+mod transfer;
 
 pub use change::{MembershipChange, MembershipStep};
+pub use transfer::TransferError;
 
 /// The priority of a member for which no other was set.
 const PRIORITY_DEFAULT: u8 = 1;

@@ -25,11 +25,13 @@ use crate::{
     error::{ReadError, SnapshotError, WriteError},
     events::Events,
     lifecycle::Ending,
+    membership::TransferError,
     message::Envelope,
     runtime::{
         SharedRuntime,
         mailbox::{Addr, SendError},
         permits::{Permit, Permits},
+        timeout,
     },
     state_machine::{StateMachine, Witness},
     status::Status,
@@ -55,6 +57,26 @@ impl Node<Witness> {
     pub fn witness(id: NodeId) -> NodeBuilder<Witness> {
         NodeBuilder::new(id, Witness::new()).into_witness()
     }
+}
+
+/// How a node that was told to end has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// In order: all is on the disk, and nothing runs any more.
+    InOrder,
+    /// It had failed, before it was told or meanwhile.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// A disk, or the state machine, has not let go in time. Nothing that was acknowledged is lost: what was
+    /// not flushed was never acknowledged. But something runs still, and may hold the storage, so only the
+    /// end of the process ends it.
+    Unfinished {
+        /// What has not ended.
+        reason: String,
+    },
 }
 
 /// What all handles of a node share.
@@ -215,13 +237,18 @@ impl<S: StateMachine> Node<S> {
         Arc::new(NodeInbox { id, group, consensus: self.0.consensus.clone() })
     }
 
-    /// Hands leadership to `to`, or to the voter that is furthest ahead. Says whether this node has stopped
-    /// leading; `false` where it does not lead, where `to` may not (no voter, a witness, or of priority 0),
-    /// or where the successor did not take over in time.
-    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> bool {
+    /// Hands leadership to `to`, or to the voter that is furthest ahead. Returns when this node has stopped
+    /// leading, or with the reason why it has not. Asked while another handing-over is under way, it joins
+    /// that one, whoever is to lead.
+    ///
+    /// # Errors
+    ///
+    /// This node does not lead, `to` may not (no voter, a witness, or of priority 0), or whoever was to take
+    /// over did not do so within `election_timeout_max`.
+    pub async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<(), TransferError> {
         let (reply, ended) = oneshot::channel();
         self.0.consensus.send(Mail::Transfer { to, reply });
-        ended.await.unwrap_or(false)
+        ended.await.unwrap_or(Err(TransferError::Stopped))
     }
 
     /// Takes a snapshot of this node's state now, and says what it covers once it is durable. Writes go on
@@ -238,14 +265,25 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// Ends the node in order: no new writes, those under way are answered, leadership is handed over, the
-    /// storage is closed. Returns when all that is done, also where another call has begun it.
-    pub async fn shutdown(&self) {
-        self.0.consensus.send(Mail::Shutdown);
-        self.0.ending.wait().await;
+    /// storage is closed. Returns when all that is done, also where another call has begun it; or when the
+    /// storage, or the state machine, has not let go within [`Config::shutdown_timeout`].
+    pub async fn shutdown(&self) -> End {
+        let Shared { consensus, ending, config, runtime, .. } = &*self.0;
+        consensus.send(Mail::Shutdown);
+        // Answering and handing over take an election timeout each, at the most.
+        let patience = config.shutdown_timeout.saturating_add(config.election_timeout_max.saturating_mul(2));
+        if timeout(&**runtime, patience, ending.wait()).await.is_none() {
+            ending.give_up(patience);
+        }
+        match ending.failure() {
+            None => End::InOrder,
+            Some(reason) if ending.is_given_up() => End::Unfinished { reason },
+            Some(reason) => End::Failed { reason },
+        }
     }
 
-    /// Returns when the node has ended: `None` after a [`Node::shutdown`], else the reason why it stopped for
-    /// good.
+    /// Returns when the node has ended: `None` after a [`Node::shutdown`] in order, else the reason why it
+    /// stopped for good, or was not waited for any longer.
     pub async fn stopped(&self) -> Option<String> {
         self.0.ending.wait().await;
         self.0.ending.failure()

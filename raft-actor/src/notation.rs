@@ -145,8 +145,8 @@ pub(crate) fn show_effect(node: NodeId, effect: &Effect) -> String {
             let of = leader.filter(|leader| *leader != node);
             format!("becomes {role}@{term}{}", of.map_or(String::new(), |leader| format!(" of n{leader}")))
         }
-        Effect::TransferEnded { succeeded: true } => "transfer succeeded".to_owned(),
-        Effect::TransferEnded { succeeded: false } => "transfer failed".to_owned(),
+        Effect::TransferEnded { outcome: Ok(()) } => "transfer succeeded".to_owned(),
+        Effect::TransferEnded { outcome: Err(reason) } => format!("transfer failed: {reason}"),
         Effect::FenceLifted { fence } => format!("is no longer fenced by term {fence}"),
         Effect::TakeSnapshot => "takes a snapshot".to_owned(),
         Effect::SnapshotRefused => "refuses a snapshot".to_owned(),

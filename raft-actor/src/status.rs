@@ -51,6 +51,9 @@ pub struct Status {
     pub transfer: Option<NodeId>,
     /// How long until this node campaigns if it hears no leader; none on a leader.
     pub election_in: Option<Duration>,
+    /// How long the disk has answered nothing of what it was given, where that is longer than the longest
+    /// election timeout. While it hangs the node does not lead, unless the others' disks hang too.
+    pub disk_hangs_for: Option<Duration>,
     /// Why another node believes nothing of what this one says, and what to do about it; none as long as
     /// nobody has said so. The node goes on, and gets nowhere.
     pub refusal: Option<String>,
@@ -113,6 +116,7 @@ impl Status {
             peers: BTreeMap::new(),
             transfer: None,
             election_in: None,
+            disk_hangs_for: None,
             refusal: None,
             failure,
         }

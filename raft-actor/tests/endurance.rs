@@ -325,7 +325,7 @@ impl World {
     async fn transfer(&mut self) {
         let to = self.chance.bool().then(|| self.any());
         for node in self.nodes.values() {
-            if timeout(&self.hall, PATIENCE, node.transfer_leadership(to)).await == Some(true) {
+            if timeout(&self.hall, PATIENCE, node.transfer_leadership(to)).await == Some(Ok(())) {
                 self.counts.transfers += 1;
                 break;
             }

@@ -147,7 +147,7 @@ async fn a_node_is_an_actor_and_its_parts_can_be_actors_too() {
     }
     let [(old, leader)] = leaders[..] else { panic!("one leader: {}", leaders.len()) };
     let heir = NodeId(old.0 % 3 + 1);
-    assert!(leader.send(TransferLeadership { to: Some(heir) }).await.expect("the actor lives"));
+    assert_eq!(leader.send(TransferLeadership { to: Some(heir) }).await.expect("the actor lives"), Ok(()));
 
     leader.send(Shutdown).await.expect("the actor lives");
     let refused = leader.send(ClientWrite::<Counter>(1)).await.expect("it lives on to say so");

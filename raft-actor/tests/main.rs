@@ -11,6 +11,7 @@ mod face;
 mod failures;
 mod fuzz;
 mod hall;
+mod hanging_disks;
 mod hooked;
 mod identity;
 mod journal;

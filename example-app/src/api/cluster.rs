@@ -1,4 +1,4 @@
-//! /v3/cluster/member/list and /v3/maintenance/status.
+//! /v3/cluster/member/list, /v3/maintenance/status and /v3/maintenance/transfer-leadership.
 
 use actix_web::{HttpResponse, web};
 use raft_actor::{status::Status, types::NodeId};
@@ -12,6 +12,7 @@ use super::{
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
         .service(super::post("/cluster/member/list", member_list))
+        .service(super::post("/maintenance/transfer-leadership", transfer_leadership))
         .service(super::post("/maintenance/status", status));
 }
 
@@ -69,6 +70,32 @@ pub(super) fn member(api: &Api, status: &Status, node: NodeId) -> MemberJson {
         is_witness: status.membership.is_witness(node),
         priority: status.membership.priorities().get(&node).copied(),
     }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TransferBody {
+    /// 0, which is not etcd's: whoever is furthest ahead.
+    #[serde(rename = "targetID", alias = "target_id", deserialize_with = "wire::number")]
+    target: i64,
+}
+
+#[derive(Serialize)]
+struct HeaderJson {
+    header: Header,
+}
+
+/// As etcd's, it is the leader's to do.
+async fn transfer_leadership(api: web::Data<Api>, body: Body) -> Result<HttpResponse, ApiError> {
+    let request: TransferBody = body.decode()?;
+    let to = match u64::try_from(request.target) {
+        Ok(0) => None,
+        Ok(id) => Some(NodeId(id)),
+        Err(_) => return Err(ApiError::invalid("etcdserver: targetID must not be negative")),
+    };
+    api.service.transfer_leadership(to).await?;
+    let term = api.service.status().await.term.0;
+    Ok(json(&HeaderJson { header: api.header(api.revision().await, term) }))
 }
 
 #[derive(Serialize)]

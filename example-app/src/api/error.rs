@@ -5,7 +5,7 @@ use std::fmt;
 use actix_web::{HttpResponse, ResponseError, http::StatusCode};
 use raft_actor::{
     error::{ReadError, SessionError, WriteError},
-    membership::{ChangeError, MembershipError},
+    membership::{ChangeError, MembershipError, TransferError},
 };
 use serde::Serialize;
 
@@ -90,7 +90,7 @@ impl ApiError {
     }
 
     /// The cluster is not such that this could be done.
-    fn precondition(words: &str) -> ApiError {
+    fn precondition(words: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, 9, words)
     }
 
@@ -181,6 +181,23 @@ impl From<ChangeError> for ApiError {
             ChangeError::Stopped => ApiError::stopped(),
             // Unknown, and whatever a later version may add: the outcome is not known.
             _ => ApiError::timed_out(),
+        }
+    }
+}
+
+impl From<TransferError> for ApiError {
+    fn from(error: TransferError) -> ApiError {
+        match error {
+            TransferError::NotLeader { .. } => ApiError::precondition(format!("etcdserver: {error}")),
+            TransferError::LeadsAlready(_)
+            | TransferError::NotAVoter(_)
+            | TransferError::Witness(_)
+            | TransferError::NeverStands(_) => {
+                ApiError::precondition(format!("etcdserver: bad leader transferee: {error}"))
+            }
+            TransferError::Stopped => ApiError::stopped(),
+            // Nobody answers, or the successor did not take over in time.
+            _ => ApiError::unavailable(format!("etcdserver: leadership was not transferred: {error}")),
         }
     }
 }

@@ -52,6 +52,9 @@ pub struct RaftStatus {
     pub transfer: Option<NodeId>,
     /// In how many milliseconds this node campaigns if it hears no leader; null on a leader.
     pub election_in_ms: Option<u64>,
+    /// For how many milliseconds the disk has answered nothing of what it was given; null where that is no
+    /// longer than the longest election timeout.
+    pub disk_hangs_for_ms: Option<u64>,
     /// Why another node believes nothing of what this one says; null as long as nobody has said so.
     pub refusal: Option<String>,
     /// Why the node has stopped for good, if it has.
@@ -135,6 +138,7 @@ impl RaftStatus {
             peers: status.peers.iter().map(|(node, peer)| (*node, PeerView::from(peer))).collect(),
             transfer: status.transfer,
             election_in_ms: status.election_in.map(milliseconds),
+            disk_hangs_for_ms: status.disk_hangs_for.map(milliseconds),
             refusal: status.refusal.clone(),
             failure: status.failure.clone(),
         }

@@ -9,7 +9,7 @@ use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, SnapshotError, WriteError},
     events::Events,
-    membership::{ChangeError, MembershipChange},
+    membership::{ChangeError, MembershipChange, TransferError},
     status::Status,
     types::{ClusterId, NodeId, SnapshotMeta},
 };
@@ -45,6 +45,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// Has a learner be given a vote as soon as it has caught up. Does not wait for it.
     fn promote_when_ready(&self, node: NodeId);
+
+    /// Hands leadership to this node, or to whoever is furthest ahead. Default: nobody leads.
+    async fn transfer_leadership(&self, _to: Option<NodeId>) -> Result<(), TransferError> {
+        Err(TransferError::NotLeader { leader: None })
+    }
 
     /// What this node knows of itself and of its peers.
     async fn status(&self) -> Status;

@@ -1,6 +1,7 @@
-//! status, snapshot, get, put and del: what they ask, and how they say what was answered.
+//! status, snapshot, transfer, get, put and del: what they ask, and how they say what was answered.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use raft_actor::types::Role;
 use serde_json::{Value, json};
 
 use super::{Client, ClientError, table::table};
@@ -121,20 +122,22 @@ fn row(status: &RaftStatus) -> Vec<String> {
 
 /// What an operator should know of a node, where there is anything.
 fn note(status: &RaftStatus) -> String {
+    let hangs =
+        || status.disk_hangs_for_ms.map(|for_ms| format!("its disk has not answered for {for_ms} ms"));
     let fenced = || {
         status.fence.map(|fence| {
             format!("repaired: does not vote before its log holds an entry of a term later than {fence}")
         })
     };
     let told = status.failure.clone().or_else(|| status.refusal.clone());
-    told.or_else(fenced).unwrap_or_default()
+    told.or_else(hangs).or_else(fenced).unwrap_or_default()
 }
 
 /// Has every node take a snapshot of its own; says what each has answered.
 pub fn snapshot(client: &Client, as_json: bool) -> Result<String, ClientError> {
     let mut taken = Vec::new();
     for endpoint in client.endpoints() {
-        taken.push((endpoint, client.ask_one(endpoint, "/raft/admin/snapshot")?));
+        taken.push((endpoint, client.ask_one(endpoint, "/raft/admin/snapshot", &Value::Null)?));
     }
     if as_json {
         let lines =
@@ -147,6 +150,25 @@ pub fn snapshot(client: &Client, as_json: bool) -> Result<String, ClientError> {
     };
     let rows: Vec<Vec<String>> = taken.iter().map(row).collect();
     Ok(table(&["ENDPOINT", "ID", "INDEX", "TERM", "BYTES"], &rows))
+}
+
+/// Has the leader hand over to this node, or with 0 to whoever is furthest ahead. Where no node says that it
+/// leads, the first that answers is asked, and says what it knows.
+pub fn transfer(client: &Client, to: u64, as_json: bool) -> Result<String, ClientError> {
+    let views = client.endpoints().iter().map(|endpoint| (endpoint, client.raft_status(endpoint)));
+    let (mut answering, mut tried) = (Vec::new(), Vec::new());
+    for (endpoint, view) in views {
+        match view {
+            Ok(status) => answering.push((status.role != Role::Leader, endpoint)),
+            Err(error) => tried.push(format!("{endpoint}: {error}")),
+        }
+    }
+    // Of equals the first.
+    let asked = answering.into_iter().min_by_key(|(is_other, _)| *is_other);
+    let Some((_, endpoint)) = asked else { return Err(ClientError::Nobody { tried }) };
+    let request = json!({ "targetID": to.to_string() });
+    let answer = client.ask_one(endpoint, "/v3/maintenance/transfer-leadership", &request)?;
+    Ok(if as_json { format!("{answer}\n") } else { format!("{endpoint} has handed leadership over\n") })
 }
 
 /// A key and its range_end, encoded.

@@ -132,6 +132,8 @@ fn words(node: NodeId, change: &Change) -> String {
         Change::LinkBroken { peer } => format!("has no link to node {peer} any more"),
         Change::PeerSilent { peer } => format!("does not hear node {peer} any more"),
         Change::PeerHeard { peer } => format!("hears node {peer} again"),
+        Change::DiskHangs { silent_for } => format!("has a disk that has not answered for {silent_for:.1?}"),
+        Change::DiskAnswers => "has a disk that answers again".to_owned(),
         Change::Ended { failure: None } => "has ended".to_owned(),
         Change::Ended { failure: Some(reason) } => format!("has stopped for good: {reason}"),
         other => format!("{other:?}"),

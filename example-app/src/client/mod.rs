@@ -12,7 +12,7 @@ use std::{io, time::Duration};
 use serde::Serialize;
 use serde_json::Value;
 
-pub use self::commands::{Get, delete, get, put, snapshot, status};
+pub use self::commands::{Get, delete, get, put, snapshot, status, transfer};
 pub use self::events::events;
 pub use self::members::{add_member, change_member, members, set_priority};
 pub use self::table::table;
@@ -113,8 +113,8 @@ impl Client {
     }
 
     /// Has one node do something; its answer, or why not.
-    pub fn ask_one(&self, endpoint: &str, path: &str) -> Result<Value, ClientError> {
-        match self.ask(endpoint, path, &Value::Null) {
+    pub fn ask_one(&self, endpoint: &str, path: &str, body: &Value) -> Result<Value, ClientError> {
+        match self.ask(endpoint, path, body) {
             Ok((200, answer)) => Ok(answer),
             Ok((status, answer)) => {
                 Err(ClientError::Refused { endpoint: endpoint.to_owned(), status, words: words(&answer) })

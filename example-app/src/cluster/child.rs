@@ -83,15 +83,15 @@ impl Child {
         drop(self.process.stdin.take());
     }
 
-    /// Waits for the end; kills what has not ended in time.
-    pub(super) fn wait(&mut self, until: Instant) -> Ended {
+    /// Waits for the end; kills what has not ended when the wait is over.
+    pub(super) fn wait(&mut self, is_over: impl Fn() -> bool) -> Ended {
         loop {
             match self.process.try_wait() {
                 Ok(Some(status)) if self.is_running() => return describe(status),
                 Ok(Some(status)) => {
                     return Ended { well: true, words: format!("was not running ({status})") };
                 }
-                Ok(None) if Instant::now() < until => thread::sleep(Duration::from_millis(20)),
+                Ok(None) if !is_over() => thread::sleep(Duration::from_millis(20)),
                 Ok(None) => {
                     let killed = self.process.kill().and_then(|()| self.process.wait());
                     let words = format!("did not stop in time, and was killed ({killed:?})");
@@ -143,7 +143,8 @@ fn spawn(plan: &Plan, node: u64) -> io::Result<process::Child> {
 fn describe(status: ExitStatus) -> Ended {
     let words = match status.code() {
         Some(0) => "stopped in order".to_owned(),
-        Some(1) => "refused to start, or did not stop in order; its log says why".to_owned(),
+        Some(1) => "refused to start; its log says why".to_owned(),
+        Some(75) => "did not stop in order; its log says why".to_owned(),
         Some(70) => "failed for good; its log says why".to_owned(),
         _ => status.to_string(),
     };

@@ -118,6 +118,12 @@ pub const KEYS: &[Key] = &[
          At least the longest election timeout.",
     ),
     key(
+        "shutdown_timeout_ms",
+        "10000",
+        "How long a node that is told to stop waits for its disk to let go, in milliseconds, after\n\
+         answering and handing over. Then it ends with exit code 75.",
+    ),
+    key(
         "lease_reads",
         "false",
         "Whether the leader answers reads that ask for it (Raft-Consistency: lease) from its lease,\n\

@@ -83,6 +83,7 @@ impl Reader {
         raft.election_timeout_min = self.milliseconds("election_timeout_min_ms");
         raft.election_timeout_max = self.milliseconds("election_timeout_max_ms");
         raft.request_timeout = self.milliseconds("request_timeout_ms");
+        raft.shutdown_timeout = self.milliseconds("shutdown_timeout_ms");
         raft.promotion_lag_max = self.number("promotion_lag_max", 0);
         raft.lease_reads = self.yes_or_no("lease_reads");
         raft.clock_drift_percent_max = self.number("clock_drift_percent_max", 0);

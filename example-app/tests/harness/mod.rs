@@ -199,6 +199,27 @@ impl Cluster {
         wait_for_exit(process, Duration::from_secs(20))
     }
 
+    /// The process that traces a node.
+    pub(crate) fn tracer(&self, node: usize) -> u32 {
+        let process = self.processes[node - 1].as_ref().expect("it runs").id();
+        let traced = || {
+            let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+            let line = status.lines().find_map(|line| line.strip_prefix("TracerPid:").map(str::to_owned));
+            line.and_then(|tracer| tracer.trim().parse().ok()).filter(|tracer| *tracer > 0)
+        };
+        let mut tracer = None;
+        wait_until(Duration::from_secs(10), "it to be traced", || {
+            tracer = traced();
+            tracer.is_some()
+        });
+        tracer.expect("it is traced")
+    }
+
+    /// Sends a signal, and waits for nothing.
+    pub(crate) fn tell(&self, node: usize, signal: &str) {
+        send_signal(self.processes[node - 1].as_ref().expect("it runs"), signal);
+    }
+
     /// Asks a node for its view of itself.
     pub(crate) fn status(&self, node: usize) -> Option<RaftStatus> {
         let agent = agent(Duration::from_millis(800));

@@ -323,14 +323,14 @@ fn again(kind: Kind) -> &'static str {
 
 /// Words before a command that have strace meddle with its calls. `-D`: the command keeps the process, and
 /// strace is the one that stands aside.
-fn strace(inject: &str) -> Vec<String> {
+pub(crate) fn strace(inject: &str) -> Vec<String> {
     let calls = inject.split(':').next().unwrap_or_default();
     let words = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")];
     let words = words.map(str::to_owned).into_iter();
     words.chain(["-e".to_owned(), format!("inject={inject}")]).collect()
 }
 
-fn can_trace() -> Result<(), String> {
+pub(crate) fn can_trace() -> Result<(), String> {
     let words = strace("fsync:error=EIO:when=1");
     let run = Command::new(&words[0]).args(&words[1..]).arg("true").stdin(Stdio::null()).output();
     let output = run.map_err(|error| format!("`strace` cannot be run ({error})"))?;

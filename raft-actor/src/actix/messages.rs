@@ -6,7 +6,8 @@ use actix::Message;
 
 use crate::{
     error::{ReadError, WriteError},
-    membership::{ChangeError, MembershipChange},
+    membership::{ChangeError, MembershipChange, TransferError},
+    node::End,
     state_machine::StateMachine,
     status::Status,
     types::{LogId, NodeId},
@@ -41,7 +42,7 @@ pub struct GetStatus;
 
 /// Hands leadership over; see [`Node::transfer_leadership`](crate::node::Node::transfer_leadership).
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Result<(), TransferError>")]
 pub struct TransferLeadership {
     /// The successor; `None`: the voter that is furthest ahead.
     pub to: Option<NodeId>,
@@ -54,7 +55,7 @@ pub struct ChangeMembership(pub MembershipChange);
 
 /// Ends the node in order; see [`Node::shutdown`](crate::node::Node::shutdown).
 #[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "End")]
 pub struct Shutdown;
 
 impl<S: StateMachine> fmt::Debug for ClientWrite<S> {

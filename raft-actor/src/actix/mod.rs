@@ -16,7 +16,11 @@ pub use messages::{
 };
 
 use crate::{
-    error::ReadError, membership::ChangeError, node::Node, state_machine::StateMachine, status::Status,
+    error::ReadError,
+    membership::{ChangeError, TransferError},
+    node::{End, Node},
+    state_machine::StateMachine,
+    status::Status,
     types::LogId,
 };
 
@@ -84,7 +88,7 @@ impl<S: StateMachine> Handler<GetStatus> for RaftNode<S> {
 }
 
 impl<S: StateMachine> Handler<TransferLeadership> for RaftNode<S> {
-    type Result = ResponseFuture<bool>;
+    type Result = ResponseFuture<Result<(), TransferError>>;
 
     fn handle(&mut self, transfer: TransferLeadership, _: &mut Context<Self>) -> Self::Result {
         let node = self.node.clone();
@@ -102,7 +106,7 @@ impl<S: StateMachine> Handler<ChangeMembership> for RaftNode<S> {
 }
 
 impl<S: StateMachine> Handler<Shutdown> for RaftNode<S> {
-    type Result = ResponseFuture<()>;
+    type Result = ResponseFuture<End>;
 
     fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
         let node = self.node.clone();

@@ -28,7 +28,7 @@ use crate::{
     error::{SnapshotError, WriteError},
     events::Subscriber,
     lifecycle::{Ending, Phase},
-    membership::MembershipChange,
+    membership::{MembershipChange, TransferError},
     message::{Envelope, Introduction, Message, Refusal},
     runtime::{
         actor::{Actor, Context},
@@ -74,8 +74,8 @@ pub(crate) enum Mail<S: StateMachine> {
     Status(oneshot::Sender<Status>),
     /// Somebody wants to be told of all that happens.
     Subscribe(Subscriber),
-    /// Somebody wants another leader. Answered by whether this node has stopped leading.
-    Transfer { to: Option<NodeId>, reply: oneshot::Sender<bool> },
+    /// Somebody wants another leader. Answered when this node has stopped leading, or why it has not.
+    Transfer { to: Option<NodeId>, reply: oneshot::Sender<Result<(), TransferError>> },
     /// From another actor, for the core as it is.
     Report(Input),
     /// Somebody wants a snapshot.
@@ -122,7 +122,7 @@ pub(crate) struct Consensus<S: StateMachine> {
     disbelieved: BTreeMap<NodeId, Refusal>,
     refusal: Option<Refusal>,
     unreachable: BTreeSet<NodeId>,
-    transfers: Vec<oneshot::Sender<bool>>,
+    transfers: Vec<oneshot::Sender<Result<(), TransferError>>>,
     /// The term that this node leads, as its waiting writers know it.
     leading: Option<Term>,
     phase: Phase,
@@ -372,9 +372,9 @@ impl<S: StateMachine> Consensus<S> {
             Effect::FenceLifted { fence } => {
                 tracing::info!(node = %self.raft.id(), %fence, "the log is repaired: this node votes again");
             }
-            Effect::TransferEnded { succeeded } => {
+            Effect::TransferEnded { outcome } => {
                 for reply in self.transfers.drain(..) {
-                    let _ = reply.send(succeeded);
+                    let _ = reply.send(outcome.clone());
                 }
                 self.arrived.extend(self.writes.unpark());
                 self.phase.handed_over();

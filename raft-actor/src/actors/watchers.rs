@@ -28,6 +28,8 @@ pub(crate) struct Watchers {
     /// The last event's number and time.
     last: (u64, Time),
     seen: Seen,
+    /// The disk hangs, and whoever listens was told.
+    disk_hangs: bool,
 }
 
 /// What the subscribers know.
@@ -108,8 +110,9 @@ impl Watchers {
         self.tell(now, raft, change);
     }
 
-    /// Tells what time brings: how far the log is committed, and who is silent.
+    /// Tells what time brings: how far the log is committed, who is silent, and whether the disk is.
     pub(crate) fn pass_time(&mut self, now: Time, raft: &Raft, patience: Duration) {
+        self.look_at_disk(now, raft);
         if self.subscribers.is_empty() {
             return;
         }
@@ -131,6 +134,22 @@ impl Watchers {
                 self.tell(now, raft, Change::PeerHeard { peer: *peer });
             }
         }
+    }
+
+    fn look_at_disk(&mut self, now: Time, raft: &Raft) {
+        let (node, silence) = (raft.id(), raft.disk_hangs_for(now));
+        match silence {
+            Some(silent_for) if !self.disk_hangs => {
+                tracing::warn!(%node, ?silent_for, "the disk hangs: it has not answered for so long");
+                self.tell(now, raft, Change::DiskHangs { silent_for });
+            }
+            None if self.disk_hangs => {
+                tracing::warn!(%node, "the disk answers again");
+                self.tell(now, raft, Change::DiskAnswers);
+            }
+            _ => {}
+        }
+        self.disk_hangs = silence.is_some();
     }
 
     /// When [`Watchers::pass_time`] has something to tell, if nothing happens before.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    membership::{ChangeError, MembershipChange},
+    membership::{ChangeError, MembershipChange, TransferError},
     message::{Message, ReadId, Refusal},
     types::{Entries, LogId, LogIndex, LogWrite, NodeId, Origin, Role, SnapshotMeta, Term},
 };
@@ -292,8 +292,8 @@ pub enum Effect {
     },
     /// A handing-over has ended: another node leads, or it was given up and this one goes on.
     TransferEnded {
-        /// Whether this node has stopped leading.
-        succeeded: bool,
+        /// This node has stopped leading; or why not.
+        outcome: Result<(), TransferError>,
     },
 }
 

@@ -82,6 +82,7 @@ impl Raft {
         self.lift_fence();
         self.follow_membership();
         self.advance_commit();
+        self.watch_disk();
         self.settle_membership();
         self.record_incarnations();
         self.follow_membership();
@@ -113,6 +114,7 @@ impl Raft {
             if hard_state.is_some() {
                 self.hard_state_sequence = write.sequence;
             }
+            self.disk.given_work(self.now);
             effects.push(Effect::Write(write));
         }
     }

@@ -267,16 +267,23 @@ impl Log {
         Some(LogWrite { sequence: self.sequence, hard_state, truncate_from, entries })
     }
 
-    /// The write of `sequence`, and all before it, are on the disk.
-    pub(super) fn complete(&mut self, sequence: u64) {
+    /// The write of `sequence`, and all before it, are on the disk. False where that was known.
+    pub(super) fn complete(&mut self, sequence: u64) -> bool {
+        let before = self.flushed_sequence;
         while let Some((first, through)) = self.writes.front().copied() {
             if first > sequence {
-                return;
+                break;
             }
             self.writes.pop_front();
             self.flushed_sequence = first;
             self.flushed = self.flushed.max(through);
         }
+        self.flushed_sequence > before
+    }
+
+    /// Whether the disk has done all that it was given.
+    pub(super) fn is_idle(&self) -> bool {
+        self.writes.is_empty()
     }
 
     /// Entries from `first` to at most `last` within the limits, and their bytes; none where `first` is no

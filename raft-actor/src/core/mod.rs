@@ -37,7 +37,8 @@
 //! A read waits for a round of heartbeats which proves that no later leader has taken over, and is then
 //! answered with the commit index that was known when the round began. Any node takes reads; a follower
 //! asks its leader. A leader that hands over stops taking proposals, brings its successor up to date, and
-//! tells it to campaign.
+//! tells it to campaign. A leader whose own disk hangs, while a quorum's do not, hands over unasked; and a
+//! node whose disk hangs does not stand for election.
 //!
 //! # Snapshots (Raft §7; thesis §5)
 //!
@@ -110,6 +111,7 @@
 
 mod cache;
 mod commit;
+mod disk;
 mod effect;
 mod election;
 mod fence;
@@ -134,8 +136,8 @@ pub use effect::{Effect, Effects, Input, LogReader};
 pub use receive::TERM_JUMP_MAX;
 
 use self::{
-    commit::Applying, election::Tally, finish::Output, follow::Following, identity::Identities, log::Log,
-    random::Random, reconfigure::Reconfiguration, replication::Leadership,
+    commit::Applying, disk::Disk, election::Tally, finish::Output, follow::Following, identity::Identities,
+    log::Log, random::Random, reconfigure::Reconfiguration, replication::Leadership,
 };
 use crate::{
     config::Config,
@@ -164,6 +166,7 @@ pub struct Raft {
     /// Election timeouts that are left to others; none while a leader is heard.
     elections_left: Option<usize>,
     log: Log,
+    disk: Disk,
     commit_index: LogIndex,
     /// Up to here entries were given out to be applied.
     given_index: LogIndex,
@@ -213,6 +216,7 @@ impl Raft {
             election_deadline: now,
             elections_left: None,
             log: Log::new(state, base),
+            disk: Disk::default(),
             // Raft Figure 2: what is committed is not remembered; the next leader tells.
             commit_index: purged,
             given_index: purged,
@@ -318,7 +322,9 @@ impl Raft {
     /// The disk has done a write, and all before it.
     fn flushed(&mut self, sequence: u64) {
         let had = self.following.match_index(&self.log);
-        self.log.complete(sequence);
+        if self.log.complete(sequence) {
+            self.disk.got_on(self.now, self.log.is_idle());
+        }
         if self.following.match_index(&self.log) > had {
             // An ack says what is flushed, so it follows the disk.
             self.following.ack_due = true;

@@ -101,6 +101,7 @@ impl Raft {
             // Check-quorum (thesis §6.2): others may have another leader by now, and clients should find it.
             self.become_follower(self.term(), None);
         }
+        self.yield_if_outrun();
     }
 
     /// Whether a quorum was heard within the longest election timeout.

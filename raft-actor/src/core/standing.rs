@@ -25,9 +25,10 @@ impl Raft {
         if is_settled || membership.is_voter(self.id) { membership } else { self.log.previous_membership() }
     }
 
-    /// Whether this node has a vote, and a priority that lets it stand.
+    /// Whether this node has a vote, a priority that lets it stand, a log that holds all that it
+    /// acknowledged, and a disk that could keep its vote.
     pub(super) fn may_campaign(&self) -> bool {
-        if self.is_disowned() || self.is_fenced() {
+        if self.is_disowned() || self.is_fenced() || self.disk_hangs_for(self.now).is_some() {
             return false;
         }
         let membership = self.own_membership();

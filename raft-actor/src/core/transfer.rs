@@ -2,6 +2,7 @@
 
 use super::{Effect, Raft, State, replication::Leadership};
 use crate::{
+    membership::TransferError,
     message::{Message, TimeoutNow},
     types::{NodeId, Time},
 };
@@ -19,15 +20,24 @@ pub(super) struct Transfer {
 impl Raft {
     /// Begins to hand over. A request while another is under way joins it: one end answers both.
     pub(super) fn start_transfer(&mut self, to: Option<NodeId>) {
-        let successor = self.successor(to);
         let deadline = self.now.after(self.config.election_timeout_max);
-        match (self.leadership(), successor) {
-            (Some(leadership), _) if leadership.transfer.is_some() => {}
-            (Some(leadership), Some(to)) => {
-                leadership.transfer = Some(Transfer { to, deadline, told: None });
-            }
-            _ => self.output.endings.push(Effect::TransferEnded { succeeded: false }),
+        if self.leadership().is_some_and(|leadership| leadership.transfer.is_some()) {
+            return;
         }
+        match (self.heir(to), self.leadership()) {
+            (Ok(to), Some(leadership)) => leadership.transfer = Some(Transfer { to, deadline, told: None }),
+            (Ok(_), None) => {}
+            (Err(reason), _) => self.output.endings.push(Effect::TransferEnded { outcome: Err(reason) }),
+        }
+    }
+
+    /// Who is to lead, or why nobody is.
+    fn heir(&self, to: Option<NodeId>) -> Result<NodeId, TransferError> {
+        if !matches!(self.state, State::Leader(_)) {
+            return Err(TransferError::NotLeader { leader: self.leader });
+        }
+        let against = to.and_then(|to| TransferError::against(self.membership(), self.id, to));
+        against.map_or_else(|| self.successor(to).ok_or(TransferError::NobodyAnswers), Err)
     }
 
     /// Who is to lead: the one named, or the voter that is furthest ahead among those heard of late, and of
@@ -72,11 +82,14 @@ impl Raft {
     pub(super) fn expire_transfer(&mut self) {
         let now = self.now;
         let Some(leadership) = self.leadership() else { return };
-        if leadership.transfer.as_ref().is_some_and(|transfer| now >= transfer.deadline) {
-            leadership.transfer = None;
-            self.output.endings.push(Effect::TransferEnded { succeeded: false });
-            if !self.membership().is_voter(self.id) && self.log.membership().0.index <= self.commit_index {
-                // Raft §6: it was removed, so it does not go on, successor or not.
+        if let Some(transfer) = leadership.transfer.take_if(|transfer| now >= transfer.deadline) {
+            let outcome = Err(TransferError::NotTaken(transfer.to));
+            self.output.endings.push(Effect::TransferEnded { outcome });
+            let is_removed =
+                !self.membership().is_voter(self.id) && self.log.membership().0.index <= self.commit_index;
+            if is_removed || self.is_outrun() {
+                // Raft §6: it was removed; or it can answer nobody, so that anybody else will do better. It
+                // does not go on, successor or not.
                 self.become_follower(self.term(), None);
             }
         }
@@ -84,8 +97,9 @@ impl Raft {
 
     /// This node no longer leads. A later term means that another was elected, or is about to be.
     pub(super) fn end_leadership(&mut self, leadership: Leadership, is_newer_term: bool) {
-        if leadership.transfer.is_some() {
-            self.output.endings.push(Effect::TransferEnded { succeeded: is_newer_term });
+        if let Some(transfer) = leadership.transfer {
+            let outcome = if is_newer_term { Ok(()) } else { Err(TransferError::NotTaken(transfer.to)) };
+            self.output.endings.push(Effect::TransferEnded { outcome });
         }
         self.fail_awaited_change(leadership.awaited);
         self.fail_leader_reads(leadership.readers);

@@ -131,6 +131,7 @@ impl Raft {
             peers: peers.map(|(peer, progress)| (*peer, progress.status(last.index, now))).collect(),
             transfer: leadership.and_then(|leadership| leadership.transfer.as_ref()).map(|it| it.to),
             election_in: leadership.is_none().then(|| self.election_deadline.since(now)),
+            disk_hangs_for: self.disk_hangs_for(now),
             refusal: None,
             failure: None,
         }

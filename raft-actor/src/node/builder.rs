@@ -257,7 +257,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         let consensus = Addr::new(clients_max.saturating_add(PEER_MAIL_MAX));
         // Consensus, log store and applier: the three that hold what must be let go before the node has
         // ended.
-        let ending = Arc::new(Ending::new(3));
+        let ending = Arc::new(Ending::new(["consensus", "log store", "applier"]));
         let watch = Watch { consensus: consensus.clone(), ending: ending.clone() };
 
         let (log_store, applier, timer) = (Addr::new(0), Addr::new(0), Addr::new(0));
@@ -287,7 +287,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         let actor = Consensus::new(raft, config, cast, ending.clone(), known, writes.clone(), run);
         let actor = actor.with_addresses(given).with_witness(witness);
         let actor = actor.with_watchers(Watchers::new(self.observers));
-        let presence = Presence::new(&ending);
+        let presence = Presence::new(&ending, "consensus");
         let last = LastWord { presence, log_store, applier: applier.clone(), timer, snapshotter };
         start(runtime, "consensus", place, &consensus, actor, move |exit| last.consensus_ended(exit));
 
@@ -405,7 +405,7 @@ impl<S: StateMachine> Watch<S> {
         address: &Addr<A::Message>,
         actor: A,
     ) {
-        let (consensus, presence) = (self.consensus.clone(), Presence::new(&self.ending));
+        let (consensus, presence) = (self.consensus.clone(), Presence::new(&self.ending, name));
         start(runtime, name, place, address, actor, move |exit| {
             report(&consensus, name, exit);
             drop(presence);

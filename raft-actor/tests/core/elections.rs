@@ -370,7 +370,7 @@ fn those_who_have_lost_their_leader_stand_one_after_the_other_a_heartbeat_apart(
     let heartbeat = config.heartbeat_interval;
     // Node 1 of five. Which turn it has depends on who is gone: the one after that comes first.
     for (leader, turn) in [(5, 0), (4, 1), (3, 2), (2, 3)] {
-        let state = LogState::of(HardState { term: Term(2), voted_for: None }, log(&[1]));
+        let state = LogState::of(HardState { term: Term(2), voted_for: None, fence: None }, log(&[1]));
         let mut one = One::recover(voters(5), state, config.clone());
         one.receive(leader, append(2, id(1, 1), &[], 0));
         one.input(Input::Gone { peer: NodeId(leader) });

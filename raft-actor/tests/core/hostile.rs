@@ -374,7 +374,10 @@ fn no_messages_whatever_make_a_core_panic_or_forget() {
         }
         count(&counts.commits, target.applied);
         count(&counts.truncations, target.truncations);
-        // What is left of it still works: it can be elected.
+        // What is left of it still works: it can be elected, once its disk has done what it was given.
+        while !target.writes.is_empty() {
+            target.flush();
+        }
         if target.one.raft.term().0 < u64::MAX - 4 && target.one.raft.membership() == &voters(3) {
             target.one.now = target.one.now.after(Duration::from_secs(2));
             target.input(Input::Tick);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use raft_actor::{
     core::{Effect, Input},
+    membership::TransferError,
     message::{Message, ReadId},
     types::{LogIndex, NodeId, Role, Term},
 };
@@ -34,9 +35,9 @@ fn failed(effects: &[Effect]) -> Vec<u64> {
     failed.flatten().collect()
 }
 
-fn endings(effects: &[Effect]) -> Vec<bool> {
+fn endings(effects: &[Effect]) -> Vec<Result<(), TransferError>> {
     let endings = effects.iter().filter_map(|effect| match effect {
-        Effect::TransferEnded { succeeded } => Some(*succeeded),
+        Effect::TransferEnded { outcome } => Some(outcome.clone()),
         _ => None,
     });
     endings.collect()
@@ -174,7 +175,7 @@ fn leadership_goes_to_the_node_that_was_named_without_a_gap() {
     cluster.settle();
     assert_eq!(cluster.leader(), Some(NodeId(3)));
     let told = cluster.told(1);
-    assert_eq!(endings(&told), [true]);
+    assert_eq!(endings(&told), [Ok(())]);
     assert!(told.contains(&Effect::ProposalRefused { leader: Some(NodeId(3)), count: 1 }));
     assert_eq!(cluster.raft(3).commit_index(), LogIndex(3));
 }
@@ -188,7 +189,7 @@ fn a_transfer_to_a_dead_node_is_given_up_and_the_leader_goes_on() {
     cluster.input(1, Input::Transfer { to: Some(NodeId(3)) });
     cluster.settle();
     cluster.pass(Duration::from_millis(700));
-    assert_eq!(endings(&cluster.told(1)), [false]);
+    assert_eq!(endings(&cluster.told(1)), [Err(TransferError::NotTaken(NodeId(3)))]);
     let before = cluster.committed.len();
     cluster.propose(1, "on");
     cluster.settle();
@@ -207,19 +208,24 @@ fn a_lost_timeout_now_is_sent_again() {
     assert!(!is_told(&one.input(Input::Tick)));
     assert!(is_told(&one.pass(50)));
     let effects = one.receive(2, request_vote(3, super::one::id(2, 1)));
-    assert_eq!(endings(&effects), [] as [bool; 0], "a candidate that the leader did not ask for");
+    assert_eq!(endings(&effects), [], "a candidate that the leader did not ask for");
 }
 
 #[test]
 fn a_transfer_to_nobody_to_itself_or_to_a_stranger_is_refused_at_once() {
     let mut one = One::new(voters(3), 1, None, &[]);
-    assert_eq!(endings(&one.input(Input::Transfer { to: Some(NodeId(2)) })), [false], "not the leader");
+    let asked = |one: &mut One, to: Option<u64>| {
+        let endings = endings(&one.input(Input::Transfer { to: to.map(NodeId) }));
+        <[Result<(), TransferError>; 1]>::try_from(endings).expect("one answer, at once")[0].clone()
+    };
+    assert_eq!(asked(&mut one, Some(2)), Err(TransferError::NotLeader { leader: None }));
     one.win();
-    for to in [Some(NodeId(1)), Some(NodeId(9)), Some(NodeId(0))] {
-        assert_eq!(endings(&one.input(Input::Transfer { to })), [false], "{to:?}");
+    assert_eq!(asked(&mut one, Some(1)), Err(TransferError::LeadsAlready(NodeId(1))));
+    for stranger in [9, 0] {
+        assert_eq!(asked(&mut one, Some(stranger)), Err(TransferError::NotAVoter(NodeId(stranger))));
     }
     one.now = one.now.after(Duration::from_millis(400));
-    assert_eq!(endings(&one.input(Input::Transfer { to: None })), [false], "nobody was heard of late");
+    assert_eq!(asked(&mut one, None), Err(TransferError::NobodyAnswers), "nobody was heard of late");
     assert!(one.raft.status(one.now).transfer.is_none());
     assert_eq!(one.raft.term(), Term(2));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use raft_actor::{
     config::Config,
     core::{Effect, Input},
-    membership::{ChangeError, Membership, MembershipChange, MembershipError},
+    membership::{ChangeError, Membership, MembershipChange, MembershipError, TransferError},
     message::Message,
     types::{HardState, LogIndex, LogState, NodeId, Payload, Role, SnapshotMeta, Term},
 };
@@ -52,7 +52,8 @@ fn priority_0_never_stands_whoever_asks() {
     cluster.elect(1);
     cluster.input(1, Input::Transfer { to: Some(NodeId(3)) });
     cluster.pass(Duration::from_millis(100));
-    assert!(cluster.told(1).contains(&Effect::TransferEnded { succeeded: false }), "it is refused at once");
+    let outcome = Err(TransferError::NeverStands(NodeId(3)));
+    assert!(cluster.told(1).contains(&Effect::TransferEnded { outcome }), "it is refused at once");
     assert_eq!(cluster.leader(), Some(NodeId(1)));
     cluster.input(1, Input::Transfer { to: None });
     cluster.settle();
@@ -217,9 +218,11 @@ fn a_witness_stands_last_and_is_nobodys_choice() {
         let next = cluster.leader().expect("a leader").0;
         assert!(next != 1 && cluster.raft(next).term() == Term(2), "seed {seed}: node {next}");
         cluster.input(next, Input::Transfer { to: Some(NodeId(1)) });
-        assert!(cluster.told(next).contains(&Effect::TransferEnded { succeeded: false }));
+        let outcome = Err(TransferError::Witness(NodeId(1)));
+        assert!(cluster.told(next).contains(&Effect::TransferEnded { outcome }));
         cluster.input(next, Input::Transfer { to: None });
-        assert!(cluster.told(next).contains(&Effect::TransferEnded { succeeded: false }));
+        let outcome = Err(TransferError::NobodyAnswers);
+        assert!(cluster.told(next).contains(&Effect::TransferEnded { outcome }));
     }
 }
 

@@ -25,7 +25,7 @@ fn events_tell_all_that_a_status_shows_through_elections_and_transfers() {
                 let other = NodeId(leader.0 % 3 + 1);
                 hall.node(other).write(1).await.expect("a write");
                 if round % 2 == 0 {
-                    hall.node(leader).transfer_leadership(Some(other)).await;
+                    hall.node(leader).transfer_leadership(Some(other)).await.expect("it takes over");
                 } else {
                     hall.isolate(leader);
                     hall.cluster.sleep(Duration::from_secs(2)).await;

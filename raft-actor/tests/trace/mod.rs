@@ -51,7 +51,7 @@ fn run(seed: u64, nodes: u64, count: u64) -> (Vec<String>, u64) {
             cluster.node(leader).write(value).await.expect("a write");
         }
         if nodes > 1 && count > 0 {
-            cluster.node(leader).transfer_leadership(None).await;
+            cluster.node(leader).transfer_leadership(None).await.expect("it is taken over");
             let next = cluster.leader().await;
             cluster.node(next).write(1).await.expect("a write");
             cluster.node(next).read(|count| count.0).await.expect("a read");

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use raft_actor::{
-    membership::{ChangeError, MembershipChange, MembershipError},
+    membership::{ChangeError, MembershipChange, MembershipError, TransferError},
     types::NodeId,
 };
 use serde_json::json;
@@ -120,5 +120,31 @@ async fn refusals_have_etcds_words_and_on_our_own_endpoint_the_reason() {
         let body = json!({ "node": 3 }).to_string();
         let (is, answer) = send_to(&service, "/raft/admin/promote", body).await;
         assert_eq!((is.as_u16(), answer["message"].as_str()), (status, Some(&*reason)));
+    }
+}
+
+#[actix_web::test]
+async fn leadership_is_handed_over_or_it_is_said_why_not() {
+    let path = "/v3/maintenance/transfer-leadership";
+    let service = Arc::new(Single::default());
+    for body in [json!({ "targetID": "2" }), json!({ "target_id": 2 }), json!({})] {
+        let answer = post(&service, path, body).await;
+        assert_eq!(answer["header"]["raft_term"], "3", "{answer}");
+    }
+    let asked = std::mem::take(&mut *service.transfers.lock().expect("no panic"));
+    assert_eq!(asked, [Some(NodeId(2)), Some(NodeId(2)), None]);
+    let (status, answer) = send_to(&service, path, r#"{"targetID": "-1"}"#).await;
+    assert_eq!((status.as_u16(), service.transfers.lock().expect("no panic").len()), (400, 0), "{answer}");
+    for (error, status, code, words) in [
+        (TransferError::NotLeader { leader: Some(NodeId(2)) }, 400, 9, "not the leader; node 2 is"),
+        (TransferError::NotAVoter(NodeId(9)), 400, 9, "bad leader transferee: node 9 is no voter"),
+        (TransferError::NeverStands(NodeId(9)), 400, 9, "priority 0"),
+        (TransferError::NotTaken(NodeId(2)), 503, 14, "node 2 did not take over in time"),
+        (TransferError::Stopped, 503, 14, "server stopped"),
+    ] {
+        let service = Arc::new(Single { transfer_error: Some(error), ..Single::default() });
+        let (told, answer) = send_to(&service, path, "{}").await;
+        assert_eq!((told.as_u16(), answer["code"].as_u64()), (status, Some(code)), "{answer}");
+        assert!(answer["message"].as_str().is_some_and(|said| said.contains(words)), "{answer}");
     }
 }

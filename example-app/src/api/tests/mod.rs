@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
     error::{ReadError, WriteError},
-    membership::{ChangeError, MembershipChange},
+    membership::{ChangeError, MembershipChange, TransferError},
     state_machine::StateMachine,
     status::Status,
     types::{ClusterId, LogId, LogIndex, NodeId, Term},
@@ -36,6 +36,9 @@ struct Single {
     write_error: Option<WriteError>,
     read_error: Option<ReadError>,
     change_error: Option<ChangeError>,
+    transfer_error: Option<TransferError>,
+    /// To whom it was asked to hand over.
+    transfers: Mutex<Vec<Option<NodeId>>>,
     /// The changes of members that it was asked for.
     changes: Mutex<Vec<MembershipChange>>,
     promoted: Mutex<Vec<NodeId>>,
@@ -74,6 +77,11 @@ impl Service for Single {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.push(change);
         self.change_error.clone().map_or(Ok(()), Err)
+    }
+
+    async fn transfer_leadership(&self, to: Option<NodeId>) -> Result<(), TransferError> {
+        self.transfers.lock().unwrap_or_else(PoisonError::into_inner).push(to);
+        self.transfer_error.clone().map_or(Ok(()), Err)
     }
 
     fn promote_when_ready(&self, node: NodeId) {
