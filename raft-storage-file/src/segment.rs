@@ -273,9 +273,10 @@ impl Spare {
             let length = (self.capacity - offset).min(ZEROES_BYTES);
             let written = self.file.write_at(offset, &zeroes[..length as usize]);
             written.map_err(io_error("write", &self.path))?;
+            // A little at a time: a flush of the log that comes meanwhile waits for this much, not for all.
+            self.file.sync_data().map_err(io_error("flush", &self.path))?;
             offset += length;
         }
-        self.file.sync_data().map_err(io_error("flush", &self.path))?;
         Ok(Some(self))
     }
 }
