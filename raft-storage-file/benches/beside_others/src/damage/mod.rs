@@ -21,7 +21,6 @@ use self::{
     logs::{Kind, Outcome},
 };
 use crate::{
-    book::number,
     material::Material,
     settings::Settings,
     speed::{fresh, remove},
@@ -88,7 +87,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
     fresh(&root)?;
     let kinds = Kind::ALL.map(Kind::name).join(" | ");
     println!("| fault | {kinds} |\n|---|{}", "---|".repeat(Kind::ALL.len()));
-    let mut lost = [0; Kind::ALL.len()];
+    let mut lost = [0_u32; Kind::ALL.len()];
     for fault in Fault::ALL {
         let mut cells = Vec::new();
         for (kind, lost) in Kind::ALL.into_iter().zip(&mut lost) {
@@ -104,7 +103,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
         }
         println!("| {} | {} |", fault.name(), cells.join(" | "));
     }
-    let lost = lost.map(|lost| number(f64::from(lost))).join(" | ");
+    let lost = lost.map(|lost| lost.to_string()).join(" | ");
     println!("| **rows with a silent loss** | {lost} |");
     remove(&root)
 }
