@@ -83,8 +83,8 @@ impl Bars<'_> {
     }
 }
 
-/// All bars of the sections that were run.
-pub(crate) fn of(book: &Book) -> Vec<Bar> {
+/// All bars of the sections that were run. Those for opening are set for 1 GiB; less has less time.
+pub(crate) fn of(book: &Book, mebibytes: usize) -> Vec<Bar> {
     let mut bars = Bars { book, bars: Vec::new() };
     appends(&mut bars);
     for clients in [64, 256] {
@@ -100,11 +100,12 @@ pub(crate) fn of(book: &Book) -> Vec<Bar> {
         let found = book.ratio([votes::REPLACE, who, RATE], [votes::APPEND, who, RATE]);
         bars.add("B10", format!("replacing the last entry, by appending it: {who}"), (0.9, false), found);
     }
+    let part = mebibytes as f64 / 1024.0;
     for (bytes, warm_max) in reopen::SIZES.into_iter().zip([100.0, 300.0]) {
-        bars.at_most("B11", &reopen::point(true, bytes), THREAD, reopen::MILLISECONDS, warm_max);
+        bars.at_most("B11", &reopen::point(true, bytes), THREAD, reopen::MILLISECONDS, warm_max * part);
         bars.time("B11", &reopen::point(true, bytes), BARE, 2.0);
     }
-    bars.at_most("B11", &reopen::point(false, 1024), THREAD, reopen::MILLISECONDS, 250.0);
+    bars.at_most("B11", &reopen::point(false, 1024), THREAD, reopen::MILLISECONDS, 250.0 * part);
     for bytes in reopen::SIZES {
         bars.time("B12", &reopen::read_point(bytes), BARE, 2.0);
     }

@@ -129,7 +129,7 @@ pub(crate) fn run(settings: &Settings) -> Result<(), String> {
         section.run(&mut bench)?;
     }
     let others = load.and_then(machine::LoadClock::others);
-    let bars = bars::of(&bench.book);
+    let bars = bars::of(&bench.book, settings.mebibytes);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!("{} rounds on {cores} cores; median (least to most)\n", settings.rounds);
     bench.book.print();
