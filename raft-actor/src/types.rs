@@ -141,8 +141,9 @@ pub enum Payload {
     Noop,
     /// A command of the application, encoded once at the door.
     Command(Bytes),
-    /// The members from this entry on, in force as soon as it is in the log (Raft §6).
-    Membership(Membership),
+    /// The members from this entry on, in force as soon as it is in the log (Raft §6). Boxed: every command
+    /// would be as large as a membership otherwise.
+    Membership(Box<Membership>),
 }
 
 /// A run of entries with consecutive indexes, shared: cloning or slicing copies no entry.
@@ -331,7 +332,7 @@ impl LogState {
             self.terms.push((entry.id.index, entry.id.term));
         }
         if let Payload::Membership(membership) = &entry.payload {
-            self.memberships.push((entry.id, membership.clone()));
+            self.memberships.push((entry.id, (**membership).clone()));
         }
         self.last = entry.id;
     }

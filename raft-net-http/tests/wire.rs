@@ -201,7 +201,7 @@ fn a_membership_that_no_cluster_can_have_is_refused() {
     let zero = Membership::new([(NodeId(1), "a:1".to_owned())]).expect("a membership");
     let zero = zero.with_learner(NodeId(0), "b:2".to_owned());
     for (membership, says) in [(learner_only, "no voter"), (zero, "reserved")] {
-        let entry = Entry::new(LogId::new(Term(1), LogIndex(1)), Payload::Membership(membership));
+        let entry = Entry::new(LogId::new(Term(1), LogIndex(1)), Payload::Membership(Box::new(membership)));
         let frame = frame_of(&[envelope(Message::AppendEntries(AppendEntries {
             term: Term(1),
             prev_log_id: LogId::ZERO,
@@ -265,7 +265,7 @@ fn payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
         Just(Payload::Noop),
         bytes().prop_map(Payload::Command),
-        membership().prop_map(Payload::Membership)
+        membership().prop_map(|membership| Payload::Membership(Box::new(membership)))
     ]
 }
 

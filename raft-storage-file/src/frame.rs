@@ -256,7 +256,7 @@ impl Descriptor {
         let payload = match self.kind {
             0 => Payload::Noop,
             1 => Payload::Command(bytes.slice_ref(payload)),
-            _ => Payload::Membership(self.membership(payload)?),
+            _ => Payload::Membership(Box::new(self.membership(payload)?)),
         };
         Ok(Entry::new(self.id, payload))
     }

@@ -32,7 +32,10 @@ fn steps() -> Vec<Step> {
     vec![
         Step::Write(vec![
             vote(1, 2),
-            append(vec![entry(1, 1, Payload::Membership(members.unwrap())), entry(2, 1, Payload::Noop)]),
+            append(vec![
+                entry(1, 1, Payload::Membership(Box::new(members.unwrap()))),
+                entry(2, 1, Payload::Noop),
+            ]),
         ]),
         Step::Write(vec![append(vec![entry(3, 1, command("set x 1")), entry(4, 1, command("set y 2"))])]),
         Step::Write(vec![

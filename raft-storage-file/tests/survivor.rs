@@ -29,7 +29,7 @@ fn lost_cluster() -> SimulatedDisk {
     let disk = SimulatedDisk::new();
     let mut log = open(&disk).expect("a new store");
     block_on(log.recover()).expect("it is empty");
-    let first = Entry::new(LogId::new(Term(1), LogIndex(1)), Payload::Membership(members()));
+    let first = Entry::new(LogId::new(Term(1), LogIndex(1)), Payload::Membership(Box::new(members())));
     let writes = [vote(1, 1), append(vec![first]), vote(4, 2), append(vec![command(2, 4, 900)])];
     block_on(log.write(&writes)).expect("they follow");
     drop(log);

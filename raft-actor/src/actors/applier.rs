@@ -168,7 +168,7 @@ impl<S: StateMachine> Applier<S> {
         let bytes = match &entry.payload {
             Payload::Command(bytes) => bytes,
             Payload::Membership(membership) => {
-                self.membership = (entry.id, membership.clone());
+                self.membership = (entry.id, (**membership).clone());
                 return Ok(None);
             }
             Payload::Noop => return Ok(None),

@@ -304,9 +304,8 @@ impl<S: StateMachine> Consensus<S> {
         if self.arrived.is_empty() {
             return;
         }
-        let writes = std::mem::take(&mut self.arrived);
         if !matches!(self.phase, Phase::Running) {
-            for write in writes {
+            for write in self.arrived.drain(..) {
                 match write.waiter {
                     // Its own node goes on, and keeps it for the next leader.
                     Waiter::Remote { .. } => self.writes.park(write, None),
@@ -316,9 +315,10 @@ impl<S: StateMachine> Consensus<S> {
             return;
         }
         if self.raft.role() == Role::Leader {
-            let commands = self.writes.propose(writes);
+            let commands = self.writes.propose(&mut self.arrived);
             return self.inputs.push(Input::Propose { commands });
         }
+        let writes = std::mem::take(&mut self.arrived);
         let leader = self.raft.leader();
         if !self.config.forward_writes {
             let refused = || Err(WriteError::NotLeader { leader });

@@ -182,7 +182,7 @@ impl Watchers {
         // Several may have come at once, and the last be gone again.
         for entry in writes().flat_map(|write| write.entries.iter()) {
             if let Payload::Membership(membership) = &entry.payload {
-                self.membership(entry.id, membership.clone(), now, raft);
+                self.membership(entry.id, (**membership).clone(), now, raft);
             }
         }
         if raft.membership_log_id() != self.seen.membership {

@@ -81,10 +81,10 @@ impl<S: StateMachine> Writes<S> {
         !self.parked.is_empty() || !self.forwarded.is_empty()
     }
 
-    /// Remembers what the core is about to be asked, and gives the commands to ask with.
-    pub(crate) fn propose(&mut self, writes: Vec<Pending<S>>) -> Vec<Bytes> {
+    /// Takes over what the core is about to be asked, and gives the commands to ask with.
+    pub(crate) fn propose(&mut self, writes: &mut Vec<Pending<S>>) -> Vec<Bytes> {
         let commands = writes.iter().map(|write| write.command.clone()).collect();
-        self.proposing.extend(writes);
+        self.proposing.extend(writes.drain(..));
         commands
     }
 

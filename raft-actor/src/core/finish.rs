@@ -118,18 +118,18 @@ impl Raft {
 
     /// Raft Figure 2: term and vote are on stable storage before any RPC is answered, and before any is sent.
     fn release(&mut self, effects: &mut Effects) {
-        let outbox = mem::take(&mut self.output.outbox);
         if !self.hard_state_is_flushed() {
-            let room = HELD_MAX.saturating_sub(self.output.held.len());
-            self.output.held.extend(outbox.into_iter().take(room));
+            let Output { held, outbox, .. } = &mut self.output;
+            let room = HELD_MAX.saturating_sub(held.len());
+            held.extend(outbox.drain(..).take(room));
             return;
         }
-        for (to, message) in mem::take(&mut self.output.held) {
+        while let Some((to, message)) = self.output.held.pop_front() {
             if self.is_still_true(&message) {
                 effects.push(Effect::Send { to, message });
             }
         }
-        effects.extend(outbox.into_iter().map(|(to, message)| Effect::Send { to, message }));
+        effects.extend(self.output.outbox.drain(..).map(|(to, message)| Effect::Send { to, message }));
     }
 
     /// Whether a message that has waited for the disk should still be said: a candidate may have lost its

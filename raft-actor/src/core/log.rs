@@ -134,6 +134,11 @@ impl Log {
         self.fresh.push(entry);
     }
 
+    /// So many entries are about to be appended one by one.
+    pub(super) fn expect(&mut self, count: usize) {
+        self.fresh.reserve(count);
+    }
+
     /// Adds a run of entries right after the last.
     pub(super) fn append_run(&mut self, entries: Entries) {
         for entry in entries.iter() {
@@ -155,7 +160,7 @@ impl Log {
             self.terms.push((entry.id.index, entry.id.term));
         }
         if let Payload::Membership(membership) = &entry.payload {
-            self.memberships.push((entry.id, membership.clone()));
+            self.memberships.push((entry.id, (**membership).clone()));
         }
         self.last = entry.id;
     }
@@ -245,15 +250,16 @@ impl Log {
 
     /// Everything since the last write, as one write; none where nothing has changed.
     pub(super) fn take_write(&mut self, hard_state: Option<HardState>) -> Option<LogWrite> {
+        let is_unchanged = self.fresh.is_empty() && self.fresh_run.is_empty();
+        if is_unchanged && self.truncate_from.is_none() && hard_state.is_none() {
+            return None;
+        }
+        let truncate_from = self.truncate_from.take();
         let entries = if self.fresh_run.is_empty() {
             Entries::from(std::mem::take(&mut self.fresh))
         } else {
             std::mem::take(&mut self.fresh_run)
         };
-        let truncate_from = self.truncate_from.take();
-        if entries.is_empty() && truncate_from.is_none() && hard_state.is_none() {
-            return None;
-        }
         self.cache.push(entries.clone());
         self.unwritten = self.last.index.next();
         self.sequence += 1;

@@ -96,8 +96,8 @@ impl Progress {
         }
     }
 
-    /// Whether a commit index should go out although there is nothing else to say: the peer has the
-    /// entries, and has not been told.
+    /// Whether it should be told of this commit index although there is nothing else to say: the peer has
+    /// the entries, and has not been told.
     pub(super) fn wants_commit(&self, commit: LogIndex) -> bool {
         self.state == PeerState::Replicate && self.told_commit < commit && self.match_index >= commit
     }

@@ -148,7 +148,7 @@ impl Raft {
     }
 
     pub(super) fn append_membership(&mut self, membership: Membership) -> LogId {
-        self.append_own(Payload::Membership(membership));
+        self.append_own(Payload::Membership(Box::new(membership)));
         self.follow_membership();
         self.log.last()
     }

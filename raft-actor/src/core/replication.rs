@@ -74,6 +74,7 @@ impl Raft {
             }
         }
         let first = LogId::new(self.term(), self.log.last().index.next());
+        self.log.expect(commands.len());
         for command in commands {
             self.append_own(Payload::Command(command));
         }
@@ -145,9 +146,26 @@ impl Raft {
         }
     }
 
+    /// Up to here peers are told what is committed although there is nothing else to say.
+    ///
+    /// Once the leader's state machine has seen an entry, whoever wrote it is answered and may write again,
+    /// and what it writes takes the commit index along. So the index goes alone only then; the next heartbeat
+    /// tells it where the machine is slow. It goes at once where the machine cannot see the entry yet, and
+    /// where others wait to learn that the members are settled.
+    fn commit_told_alone(&self) -> LogIndex {
+        let is_soon_applied = self.commit_index <= self.log.flushed();
+        let is_settled = self.log.membership().0.index <= self.applied_index;
+        if is_soon_applied && is_settled {
+            self.commit_index.min(self.applied_index)
+        } else {
+            self.commit_index
+        }
+    }
+
     /// Sends each peer, in ascending order, what its window allows, or a heartbeat where one is due.
     pub(super) fn replicate(&mut self) {
         let commit = self.commit_index;
+        let told_alone = self.commit_told_alone();
         let term = self.term();
         let has_witnesses = !self.membership().witnesses().is_empty();
         let held = if has_witnesses { self.held_index() } else { LogIndex(0) };
@@ -184,7 +202,7 @@ impl Raft {
                 output.outbox.push((*id, Message::AppendEntries(append)));
                 is_told = true;
             }
-            let is_silent = heartbeat_due || peer.round_sent < round || peer.wants_commit(commit);
+            let is_silent = heartbeat_due || peer.round_sent < round || peer.wants_commit(told_alone);
             if is_told || !is_silent {
                 continue;
             }

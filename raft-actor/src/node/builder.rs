@@ -227,7 +227,7 @@ impl<S: StateMachine> NodeBuilder<S> {
         fits(&membership, node, self.is_witness)?;
         let hard_state = HardState { term: Term(1), voted_for: None };
         let genesis = membership.genesis_of_voters();
-        let membership = Payload::Membership(membership.with_genesis(genesis));
+        let membership = Payload::Membership(Box::new(membership.with_genesis(genesis)));
         let first = Entry::new(LogId::new(Term(1), LogIndex(1)), membership);
         state.hard_state = hard_state;
         state.note(&first);

@@ -107,7 +107,7 @@ impl<'a> Survivor<'a> {
         let genesis = digest([before.genesis(), node.0, incarnation, last.term.0, last.index.0]);
         let after = after.with_genesis(genesis).with_incarnation(node, incarnation);
         let log_id = LogId::new(term, last.index.next());
-        let entry = Entry::new(log_id, Payload::Membership(after.clone()));
+        let entry = Entry::new(log_id, Payload::Membership(Box::new(after.clone())));
         let write = LogWrite {
             // Its vote is given: nobody of the old cluster gets it in this term.
             hard_state: Some(HardState { term, voted_for: Some(node) }),

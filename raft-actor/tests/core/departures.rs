@@ -40,7 +40,7 @@ fn a_leader_that_is_removed_does_not_count_itself_and_then_steps_down() {
 #[test]
 fn the_last_step_needs_a_majority_of_the_new_voters_without_the_leader_that_leaves() {
     let joint = voters(3).changed_by(&change().remove(NodeId(1))).expect("valid").joint_with(&voters(3));
-    let entry = |index, membership| Entry::new(id(1, index), Payload::Membership(membership));
+    let entry = |index, membership| Entry::new(id(1, index), Payload::Membership(Box::new(membership)));
     let entries = [entry(1, joint.clone()), entry(2, joint.leave_joint())];
     let state = LogState::of(HardState { term: Term(1), voted_for: None }, entries[..1].to_vec());
     let mut one = One::recover(voters(3), state, Config::default());
@@ -73,7 +73,7 @@ trait PayloadMembership {
 impl PayloadMembership for Entry {
     fn payload_membership(&self) -> Membership {
         let Payload::Membership(membership) = &self.payload else { panic!("no membership: {self:?}") };
-        membership.clone()
+        (**membership).clone()
     }
 }
 
@@ -231,7 +231,7 @@ fn a_node_of_no_cluster_waits_and_takes_its_members_from_the_log() {
 fn a_membership_that_is_not_applied_yet_decides_who_is_asked_for_votes() {
     let swapped = voters(3).changed_by(&change().remove(NodeId(3)).add_learner(NodeId(4), "d"));
     let joint = swapped.expect("valid").joint_with(&voters(3));
-    let entry = Entry::new(id(1, 1), Payload::Membership(joint.leave_joint()));
+    let entry = Entry::new(id(1, 1), Payload::Membership(Box::new(joint.leave_joint())));
     let state = LogState::of(HardState { term: Term(1), voted_for: None }, vec![entry]);
     let mut one = One::recover(voters(3), state, Config::default());
     assert_eq!(one.raft.applied_index(), LogIndex(0));
@@ -246,7 +246,7 @@ fn a_membership_that_is_not_applied_yet_decides_who_is_asked_for_votes() {
 #[test]
 fn one_that_is_leaving_campaigns_until_that_is_committed_and_does_not_count_itself() {
     let joint = voters(2).changed_by(&change().demote(NodeId(1))).expect("valid").joint_with(&voters(2));
-    let entry = |index, membership| Entry::new(id(1, index), Payload::Membership(membership));
+    let entry = |index, membership| Entry::new(id(1, index), Payload::Membership(Box::new(membership)));
     let entries = vec![entry(1, joint.clone()), entry(2, joint.leave_joint())];
     let state = LogState::of(HardState { term: Term(1), voted_for: None }, entries);
     let mut one = One::recover(voters(2), state, Config::default());

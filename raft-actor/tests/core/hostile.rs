@@ -7,7 +7,6 @@ use proptest::{prelude::*, test_runner::TestRunner};
 use raft_actor::{
     config::Config,
     core::{Effect, Input, LogReader},
-    membership::Membership,
     message::{
         AppendEntries, AppendEntriesReply, AppendOutcome, Message, ReadId, ReadIndex, ReadIndexReply,
         RequestVote, RequestVoteReply, TimeoutNow,
@@ -40,9 +39,9 @@ fn payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
         3 => proptest::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| Payload::Command(bytes.into())),
         1 => Just(Payload::Noop),
-        1 => (1_u64..5).prop_map(|count| Payload::Membership(voters(count))),
+        1 => (1_u64..5).prop_map(|count| Payload::Membership(Box::new(voters(count)))),
         // What cannot be built can still be sent.
-        1 => Just(Payload::Membership(Membership::default())),
+        1 => Just(Payload::Membership(Box::default())),
     ]
 }
 

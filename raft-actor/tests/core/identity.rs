@@ -17,7 +17,7 @@ const OWN: u64 = 11;
 
 /// Node 1 with the log 11 whose only entry is this membership.
 fn one(membership: Membership) -> One {
-    let entry = Entry::new(id(1, 1), Payload::Membership(membership));
+    let entry = Entry::new(id(1, 1), Payload::Membership(Box::new(membership)));
     let hard_state = HardState { term: Term(1), voted_for: None };
     let state = LogState { incarnation: OWN, ..LogState::of(hard_state, vec![entry]) };
     One::recover(Membership::default(), state, Config::default())
@@ -47,7 +47,7 @@ fn membership_entries(effects: &[Effect]) -> Vec<Membership> {
     });
     let entries = writes.flat_map(|entries| entries.to_vec());
     let memberships = entries.filter_map(|entry| match entry.payload {
-        Payload::Membership(membership) => Some(membership),
+        Payload::Membership(membership) => Some(*membership),
         _ => None,
     });
     memberships.collect()

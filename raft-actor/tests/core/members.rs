@@ -38,7 +38,7 @@ pub(super) fn answer(cluster: &mut Cluster, node: u64, number: u64) -> Option<Re
 pub(super) fn memberships(cluster: &Cluster, node: u64) -> Vec<Membership> {
     let entries = cluster.nodes[&NodeId(node)].log.entries.iter();
     let memberships = entries.filter_map(|entry| match &entry.payload {
-        Payload::Membership(membership) => Some(membership.clone()),
+        Payload::Membership(membership) => Some((**membership).clone()),
         _ => None,
     });
     memberships.collect()

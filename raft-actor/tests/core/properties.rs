@@ -141,7 +141,7 @@ proptest! {
             let mut entries: Vec<Entry> =
                 (0..change.add).map(|offset| entry(term, (keep + offset) as u64 + 1)).collect();
             if let Some(first) = entries.first_mut().filter(|_| change.is_membership) {
-                first.payload = Payload::Membership(voters(first.id.index.0 % 5 + 1));
+                first.payload = Payload::Membership(Box::new(voters(first.id.index.0 % 5 + 1)));
             }
             if !entries.is_empty() {
                 model.log.truncate(keep);
@@ -170,7 +170,7 @@ proptest! {
             }
             prop_assert_eq!(raft.flushed_index().0 as usize, model.flushed());
             let newest = model.log.iter().rev().find_map(|entry| match &entry.payload {
-                Payload::Membership(membership) => Some((entry.id, membership.clone())),
+                Payload::Membership(membership) => Some((entry.id, (**membership).clone())),
                 _ => None,
             });
             let (id, membership) = newest.unwrap_or((LogId::ZERO, voters(3)));

@@ -124,8 +124,42 @@ fn a_batch_of_proposals_is_one_write_one_append_a_peer_and_one_apply() {
         })
         .collect();
     assert_eq!(applies, [1000]);
-    assert_eq!(appends(&effects, 3).len(), 1, "the commit index goes at once to whoever has the entries");
-    assert_eq!(appends(&effects, 2).len(), 0, "and to nobody else");
+    assert_eq!(appends(&effects, 3).len(), 0, "the next write may take the commit index along");
+    let effects = one.input(Input::Applied { index: LogIndex(1001) });
+    assert_eq!(appends(&effects, 3).len(), 1, "nobody has written: whoever has the entries is told");
+    assert_eq!(appends(&effects, 2).len(), 0, "and nobody else");
+}
+
+#[test]
+fn a_write_that_follows_on_an_answer_takes_the_commit_index_along() {
+    let mut one = One::new(voters(3), 1, None, &[]);
+    one.win();
+    one.receive(2, matched(2, 1));
+    one.receive(3, matched(2, 1));
+    one.input(Input::Applied { index: LogIndex(1) });
+    one.input(Input::Propose { commands: vec!["x".into()] });
+    one.flush();
+    one.receive(2, matched(2, 2));
+    let mut effects = Vec::new();
+    let inputs = [Input::Applied { index: LogIndex(2) }, Input::Propose { commands: vec!["y".into()] }];
+    one.raft.step_all(one.now, inputs, &mut effects);
+    let appends = appends(&effects, 2);
+    let told = appends.iter().map(|append| (append.entries.len(), append.leader_commit)).collect::<Vec<_>>();
+    assert_eq!(told, [(1, LogIndex(2))], "one message, with the entry and the commit index");
+}
+
+#[test]
+fn a_leader_whose_state_machine_is_slow_tells_what_is_committed_with_its_next_heartbeat() {
+    let mut one = One::new(voters(3), 1, None, &[]);
+    one.win();
+    one.receive(2, matched(2, 1));
+    one.input(Input::Applied { index: LogIndex(1) });
+    one.input(Input::Propose { commands: vec!["x".into()] });
+    one.flush();
+    assert!(appends(&one.receive(2, matched(2, 2)), 2).is_empty());
+    let effects = one.pass(60);
+    let told = appends(&effects, 2).iter().map(|append| append.leader_commit).collect::<Vec<_>>();
+    assert_eq!(told, [LogIndex(2)]);
 }
 
 #[test]
@@ -254,7 +288,7 @@ fn an_old_write_that_completes_late_does_not_vouch_for_what_stands_in_its_place(
 #[test]
 fn a_membership_follows_the_log_back_when_it_is_truncated_and_over_a_restart() {
     let wider = voters(5);
-    let change = Entry::new(id(2, 2), Payload::Membership(wider.clone()));
+    let change = Entry::new(id(2, 2), Payload::Membership(Box::new(wider.clone())));
     let hard_state = HardState { term: Term(2), voted_for: None };
     let state = LogState::of(hard_state, vec![entry(1, 1), change]);
     let mut one = One::recover(voters(3), state, Config::default());
@@ -267,7 +301,7 @@ fn a_membership_follows_the_log_back_when_it_is_truncated_and_over_a_restart() {
 fn a_node_outside_a_committed_membership_does_not_campaign_and_votes() {
     let others = Membership::new((2..=5).map(|id| (NodeId(id), format!("node-{id}")))).expect("valid");
     let wide = voters(5);
-    let change = Entry::new(id(1, 1), Payload::Membership(others));
+    let change = Entry::new(id(1, 1), Payload::Membership(Box::new(others)));
     let state = LogState::of(HardState { term: Term(1), voted_for: None }, vec![change]);
     let mut one = One::recover(wide, state, Config::default());
     one.receive_and_flush(2, append(1, id(1, 1), &[], 1));

@@ -359,7 +359,7 @@ fn a_snapshots_membership_is_the_base_and_term_and_vote_stay() {
     assert_eq!((one.raft.membership(), one.raft.membership_log_id()), (&four, id(2, 4)));
     assert_eq!((one.raft.term(), one.ends()), (Term(5), (id(3, 9), 9)));
     // A membership behind it that is truncated gives way to the snapshot's again (Raft §6).
-    let five = Entry::new(id(5, 10), Payload::Membership(voters(5)));
+    let five = Entry::new(id(5, 10), Payload::Membership(Box::new(voters(5))));
     let with_five = raft_actor::message::AppendEntries {
         term: Term(5),
         prev_log_id: id(3, 9),
@@ -378,7 +378,7 @@ fn a_snapshots_membership_is_the_base_and_term_and_vote_stay() {
 fn a_purged_membership_stays_in_force() {
     let hard_state = HardState { term: Term(1), voted_for: None };
     let mut entries = log(&[1; 8]);
-    entries[1] = Entry::new(id(1, 2), Payload::Membership(voters(5)));
+    entries[1] = Entry::new(id(1, 2), Payload::Membership(Box::new(voters(5))));
     let mut one = One::recover(voters(3), LogState::of(hard_state, entries), config());
     one.raft = one.raft.with_snapshots(None);
     one.receive_and_flush(2, append(1, id(1, 8), &[], 8));

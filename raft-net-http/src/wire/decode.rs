@@ -275,7 +275,7 @@ impl Reader<'_> {
             payload::NOOP => Err(WireError::Trailing { what: "a no-op", bytes: bytes.len(), offset: start }),
             payload::COMMAND => Ok(Payload::Command(bytes)),
             payload::MEMBERSHIP => membership(&bytes)
-                .map(Payload::Membership)
+                .map(|membership| Payload::Membership(Box::new(membership)))
                 .map_err(|reason| WireError::Membership { offset: start, reason }),
             value => Err(WireError::Unknown { what: "kind of entry", value, offset }),
         }

@@ -13,9 +13,9 @@ use raft_actor::{
     config::Config,
     node::Node,
     runtime::{Place, SharedRuntime, actix::ActixRuntime, tokio::TokioRuntime},
-    state_machine::StateMachine,
+    state_machine::{StateMachine, StateMachineError},
     testkit::cluster::Cluster,
-    types::{GroupId, LogId},
+    types::{GroupId, LogId, SnapshotView},
 };
 
 use crate::course::{Course, Plan, Sample, Tally, Void, verify};
@@ -44,6 +44,26 @@ impl StateMachine for Empty {
         // The only writer: a load and a store cost less than an atomic addition.
         self.applied.store(self.applied.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
+
+    fn snapshot(&self) -> Option<SnapshotView> {
+        let applied = self.applied.load(Ordering::Relaxed);
+        Some(Box::new(move |writer| writer.write_all(&applied.to_le_bytes())))
+    }
+
+    fn restore(&mut self, reader: &mut dyn io::Read) -> Result<(), StateMachineError> {
+        let mut applied = [0; 8];
+        reader.read_exact(&mut applied).map_err(|error| StateMachineError { source: error.into() })?;
+        self.applied.store(u64::from_le_bytes(applied), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// A snapshot as often as the rival's, and as much of the log kept beside it.
+fn config() -> Config {
+    let mut config = Config::default();
+    config.snapshot_entries = 5000;
+    config.trailing_entries = 1000;
+    config
 }
 
 /// Starts a cluster, has it run the course, verifies it and ends it.
@@ -60,7 +80,7 @@ pub(crate) fn run(host: Host, plan: Plan) -> Result<Sample, Void> {
                 let number = next.fetch_add(1, Ordering::Relaxed) % NODES;
                 Empty { applied: counts[number as usize].clone() }
             };
-            let cluster = Cluster::start(runtime, NODES, Config::default(), state).await;
+            let cluster = Cluster::start(runtime, NODES, config(), state).await;
             let cluster = cluster.map_err(|error| format!("no cluster: {error}"))?;
             let leader = cluster.leader().await;
             Ok::<_, String>((cluster, leader))

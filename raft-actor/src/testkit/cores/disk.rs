@@ -168,7 +168,7 @@ impl Machine {
                     self.state.extend_from_slice(command);
                     self.state.push(b',');
                 }
-                Payload::Membership(membership) => self.membership = (entry.id, membership.clone()),
+                Payload::Membership(membership) => self.membership = (entry.id, (**membership).clone()),
                 Payload::Noop => {}
             }
         }

@@ -100,7 +100,7 @@ pub(super) fn read_log_id(text: &str) -> Result<LogId, Wrong> {
 pub(super) fn read_payload(text: Option<&str>) -> Result<Payload, Wrong> {
     let Some(text) = text else { return Ok(Payload::Noop) };
     match text.strip_prefix("members(").and_then(|rest| rest.strip_suffix(')')) {
-        Some(members) => read_members(members).map(Payload::Membership),
+        Some(members) => read_members(members).map(|members| Payload::Membership(Box::new(members))),
         None => Ok(Payload::Command(text.to_owned().into())),
     }
 }

@@ -104,7 +104,7 @@ fn commands(from: u64, to: u64, term: u64) -> Vec<Entry> {
 fn membership(index: u64, term: u64, nodes: u64) -> Entry {
     let members = (1..=nodes).map(|node| (NodeId(node), format!("host-{node}:1")));
     let membership = Membership::new(members).expect("the nodes are numbered from 1, each once");
-    Entry::new(LogId::new(Term(term), LogIndex(index)), Payload::Membership(membership))
+    Entry::new(LogId::new(Term(term), LogIndex(index)), Payload::Membership(Box::new(membership)))
 }
 
 fn term_and_vote(term: u64, vote: Option<u64>) -> LogWrite {

@@ -276,7 +276,7 @@ pub fn samples() -> Vec<Message> {
         Entry::new(id(3, 8), Payload::Noop),
         Entry::new(id(3, 9), Payload::Command(Bytes::from_static(b"a command"))),
         Entry::new(id(4, 10), Payload::Command(Bytes::new())),
-        Entry::new(id(u64::MAX, 11), Payload::Membership(members.clone())),
+        Entry::new(id(u64::MAX, 11), Payload::Membership(Box::new(members.clone()))),
     ];
     let reply =
         |outcome| Message::AppendEntriesReply(AppendEntriesReply { term: Term(4), round: 17, outcome });
