@@ -11,7 +11,10 @@
 //! reached the disk, and that is how a torn frame is told from a damaged one.
 
 use bytes::Bytes;
-use raft_actor::types::{Entries, Entry, LogId, LogIndex, Payload, Term};
+use raft_actor::{
+    membership::Membership,
+    types::{Entries, Entry, LogId, LogIndex, Payload, Term},
+};
 
 use crate::layout::{SECTOR_BYTES, whole_blocks};
 
@@ -197,12 +200,15 @@ fn put_payload(buffer: &mut Vec<u8>, payload: &Payload) -> u8 {
     }
 }
 
+/// Aligned, so that the checksum takes words from the first byte on.
+#[repr(align(8))]
+struct Identity([u8; 17]);
+
 fn entry_crc(id: LogId, kind: u8, payload: &[u8]) -> u32 {
-    let mut identity = [0; 17];
-    identity[..8].copy_from_slice(&id.index.0.to_le_bytes());
-    identity[8..16].copy_from_slice(&id.term.0.to_le_bytes());
-    identity[16] = kind;
-    crc32c::crc32c_append(crc32c::crc32c(&identity), payload)
+    let mut identity = Identity([kind; 17]);
+    identity.0[..8].copy_from_slice(&id.index.0.to_le_bytes());
+    identity.0[8..16].copy_from_slice(&id.term.0.to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c(&identity.0), payload)
 }
 
 /// Where an entry's payload is, and what it must be.
@@ -226,25 +232,31 @@ impl Descriptor {
         self.start + u64::from(self.length).next_multiple_of(8)
     }
 
-    /// The entry, whose payload begins `at` bytes into `bytes`.
-    pub(crate) fn entry(&self, bytes: &Bytes, at: u64) -> Result<Entry, String> {
-        let at = at as usize;
-        let end = at + self.length as usize;
-        if end > bytes.len() {
-            return Err(format!("entry {} reaches beyond its frame", self.id));
-        }
-        let payload = bytes.slice(at..end);
-        if entry_crc(self.id, self.kind, &payload) != self.crc {
+    /// The payload, which begins `at` bytes into `bytes`, where it is what was written.
+    fn check<'a>(&self, bytes: &'a [u8], at: u64) -> Result<&'a [u8], String> {
+        let payload = bytes.get(at as usize..at as usize + self.length as usize);
+        let payload = payload.ok_or_else(|| format!("entry {} reaches beyond its frame", self.id))?;
+        if entry_crc(self.id, self.kind, payload) != self.crc {
             return Err(format!("entry {} does not match its checksum", self.id));
         }
+        match self.kind {
+            0..=2 => Ok(payload),
+            kind => Err(format!("entry {} is of the unknown kind {kind}", self.id)),
+        }
+    }
+
+    fn membership(&self, payload: &[u8]) -> Result<Membership, String> {
+        postcard::from_bytes(payload)
+            .map_err(|error| format!("entry {} holds no membership: {error}", self.id))
+    }
+
+    /// The entry, whose payload begins `at` bytes into `bytes`.
+    pub(crate) fn entry(&self, bytes: &Bytes, at: u64) -> Result<Entry, String> {
+        let payload = self.check(bytes, at)?;
         let payload = match self.kind {
             0 => Payload::Noop,
-            1 => Payload::Command(payload),
-            2 => Payload::Membership(
-                postcard::from_bytes(&payload)
-                    .map_err(|error| format!("entry {} holds no membership: {error}", self.id))?,
-            ),
-            kind => return Err(format!("entry {} is of the unknown kind {kind}", self.id)),
+            1 => Payload::Command(bytes.slice_ref(payload)),
+            _ => Payload::Membership(Box::new(self.membership(payload)?)),
         };
         Ok(Entry::new(self.id, payload))
     }
@@ -271,20 +283,47 @@ pub(crate) fn descriptors(header: &FrameHeader, bytes: &[u8]) -> Result<Vec<Desc
     Ok(all)
 }
 
+/// What a frame holds, found right, and not kept.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) descriptors: Vec<Descriptor>,
+    pub(crate) memberships: Vec<(LogId, Membership)>,
+}
+
+/// Checks all of a frame, of which `frame` is the whole extent. Unscrambles it.
+pub(crate) fn check_frame(header: &FrameHeader, frame: &mut [u8]) -> Result<Contents, String> {
+    let descriptors = open_frame(header, frame)?;
+    let mut memberships = Vec::new();
+    for descriptor in &descriptors {
+        let payload = descriptor.check(frame, payloads_at(header) + descriptor.start)?;
+        if descriptor.kind == 2 {
+            memberships.push((descriptor.id, descriptor.membership(payload)?));
+        }
+    }
+    Ok(Contents { descriptors, memberships })
+}
+
 /// Reads all entries of a frame from its whole extent.
 pub(crate) fn decode_entries(header: &FrameHeader, mut frame: Vec<u8>) -> Result<Vec<Entry>, String> {
-    let payloads_at = HEADER_BYTES + header.entries as usize * DESCRIPTOR_BYTES;
+    let descriptors = open_frame(header, &mut frame)?;
+    let bytes = Bytes::from(frame);
+    let entry = |descriptor: &Descriptor| descriptor.entry(&bytes, payloads_at(header) + descriptor.start);
+    descriptors.iter().map(entry).collect()
+}
+
+/// Unscrambles a frame, and reads its descriptors.
+fn open_frame(header: &FrameHeader, frame: &mut [u8]) -> Result<Vec<Descriptor>, String> {
     let body_end = HEADER_BYTES + header.body_bytes() as usize;
     if frame[body_end..].iter().any(|byte| *byte != PADDING) {
         return Err("the padding is not what was written".to_owned());
     }
     scramble(&mut frame[HEADER_BYTES..body_end], header.scramble_key, 0);
-    let descriptors = descriptors(header, &frame[HEADER_BYTES..payloads_at])?;
-    let bytes = Bytes::from(frame);
-    descriptors
-        .iter()
-        .map(|descriptor| descriptor.entry(&bytes, payloads_at as u64 + descriptor.start))
-        .collect()
+    descriptors(header, &frame[HEADER_BYTES..payloads_at(header) as usize])
+}
+
+/// Where in a frame the payloads begin.
+fn payloads_at(header: &FrameHeader) -> u64 {
+    HEADER_BYTES as u64 + u64::from(header.entries) * DESCRIPTOR_BYTES as u64
 }
 
 /// Scrambles, or unscrambles, the part of a body that begins `from` bytes into it. Key 0 leaves it alone.

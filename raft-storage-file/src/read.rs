@@ -10,7 +10,7 @@ use raft_actor::{
 
 use crate::{
     error::unreadable,
-    frame::{DESCRIPTOR_BYTES, FrameHeader, HEADER_BYTES, descriptors, scramble},
+    frame::{DESCRIPTOR_BYTES, Descriptor, FrameHeader, HEADER_BYTES, descriptors, scramble},
     layout::BLOCK_BYTES,
     replay::FrameAt,
     segment::Segment,
@@ -44,30 +44,69 @@ impl Store {
             if wanted.full || frame.first > last {
                 break;
             }
-            let place = self.segments.binary_search_by_key(&frame.segment_id, |segment| segment.header.id);
-            let place = place.expect("a segment is removed only after the last frame in it is forgotten");
-            read_frame(&self.segments[place], frame, &mut wanted)?;
+            read_frame(self.segment_of(frame), frame, &mut wanted)?;
         }
         Ok(wanted.entries.into())
     }
+
+    /// The newest entries, as many as fit in `bytes_max`.
+    pub(crate) fn tail(&self, bytes_max: u64) -> Result<Entries, StorageError> {
+        let last = self.picture.last.index;
+        let (mut first, mut bytes_left) = (last.next(), bytes_max);
+        'frames: for frame in self.picture.frames.iter().rev() {
+            if bytes_left == 0 {
+                break;
+            }
+            let (_, descriptors) = open_frame(self.segment_of(frame), frame)?;
+            for descriptor in descriptors.iter().rev() {
+                let is_held = descriptor.id.index > self.picture.purged.index;
+                match bytes_left.checked_sub(descriptor.size_bytes()) {
+                    Some(left) if is_held => (first, bytes_left) = (descriptor.id.index, left),
+                    _ => break 'frames,
+                }
+            }
+        }
+        if first > last { Ok(Entries::empty()) } else { self.read(first, last, u64::MAX) }
+    }
+
+    fn segment_of(&self, frame: &FrameAt) -> &Segment {
+        let place = self.segments.binary_search_by_key(&frame.segment_id, |segment| segment.header.id);
+        &self.segments[place.expect("a segment is removed only after the last frame in it is forgotten")]
+    }
 }
 
-fn read_frame(segment: &Segment, frame: &FrameAt, wanted: &mut Wanted) -> Result<(), StorageError> {
-    let damaged = |detail: String| {
-        let detail = format!("{detail}, in the frame of entries {} to {}", frame.first, frame.last());
-        segment.corrupt(frame.offset, detail)
-    };
+/// Opens a frame, and reads its descriptors.
+fn open_frame<'a>(
+    segment: &'a Segment,
+    frame: &'a FrameAt,
+) -> Result<(Body<'a>, Vec<Descriptor>), StorageError> {
+    let damaged = |detail| frame.damaged(segment, detail);
     let unreadable = |source| damaged(unreadable(&source));
     let block = segment.read(frame.offset, BLOCK_BYTES).map_err(unreadable)?;
     let header = FrameHeader::decode(&block, segment.place(frame.offset))
         .filter(|header| header.first_index == frame.first)
         .ok_or_else(|| damaged("the header does not match its checksum".to_owned()))?;
-    let body = Body { segment, frame, block, key: header.scramble_key };
     let payloads_at = u64::from(header.entries) * DESCRIPTOR_BYTES as u64;
-    let all = descriptors(&header, &body.part(0, payloads_at).map_err(unreadable)?).map_err(damaged)?;
+    let body = Body { segment, frame, block, key: header.scramble_key, payloads_at };
+    let mut all = descriptors(&header, &body.part(0, payloads_at).map_err(unreadable)?).map_err(damaged)?;
+    // What a truncation has left of them.
+    all.truncate(frame.count as usize);
+    Ok((body, all))
+}
+
+impl FrameAt {
+    fn damaged(&self, segment: &Segment, detail: String) -> StorageError {
+        let detail = format!("{detail}, in the frame of entries {} to {}", self.first, self.last());
+        segment.corrupt(self.offset, detail)
+    }
+}
+
+fn read_frame(segment: &Segment, frame: &FrameAt, wanted: &mut Wanted) -> Result<(), StorageError> {
+    let (body, all) = open_frame(segment, frame)?;
+    let damaged = |detail| frame.damaged(segment, detail);
     let skipped = wanted.first.0.saturating_sub(frame.first.0) as usize;
     let mut chosen = 0;
-    for descriptor in all[..frame.count as usize].iter().skip(skipped) {
+    for descriptor in all.iter().skip(skipped) {
         let size = descriptor.size_bytes();
         let is_first = wanted.entries.is_empty() && chosen == 0;
         if descriptor.id.index > wanted.last || (size > wanted.bytes_left && !is_first) {
@@ -79,8 +118,8 @@ fn read_frame(segment: &Segment, frame: &FrameAt, wanted: &mut Wanted) -> Result
     }
     let chosen = &all[skipped..skipped + chosen];
     if let (Some(one), Some(other)) = (chosen.first(), chosen.last()) {
-        let bytes = body.part(payloads_at + one.start, payloads_at + other.end()).map_err(unreadable)?;
-        let bytes = Bytes::from(bytes);
+        let bytes = body.part(body.payloads_at + one.start, body.payloads_at + other.end());
+        let bytes = Bytes::from(bytes.map_err(|source| damaged(unreadable(&source)))?);
         for descriptor in chosen {
             let entry = descriptor.entry(&bytes, descriptor.start - one.start).map_err(damaged)?;
             wanted.entries.push(entry);
@@ -95,6 +134,8 @@ struct Body<'a> {
     frame: &'a FrameAt,
     block: Vec<u8>,
     key: u64,
+    /// Where in the body the payloads begin.
+    payloads_at: u64,
 }
 
 impl Body<'_> {

@@ -11,7 +11,7 @@ use std::{collections::VecDeque, path::Path, sync::Arc};
 
 use raft_actor::{
     storage::StorageError,
-    types::{Entry, LogId, LogIndex, LogState, Term},
+    types::{Entries, LogId, LogIndex, LogState, Term},
 };
 
 use crate::{
@@ -122,7 +122,7 @@ impl Opened {
         disk.sync_folder(layout.folder()).map_err(io_error("flush folder", layout.folder()))?;
         let hard_state = HardStateFile::open(disk, layout.hard_state(), base.incarnation)?;
         let mut segments = open_segments(&base)?;
-        let mut scan = Scan::start(&segments[0].header, base.options.tail_bytes);
+        let mut scan = Scan::start(&segments[0].header);
         let mut end = End::Clean;
         for position in 0..segments.len() {
             let next = segments.get(position + 1).map(|next| next.header.clone());
@@ -153,9 +153,11 @@ impl Examined {
     fn go_on(self) -> Result<(Store, LogState), StorageError> {
         let Examined { base, lock, hard_state, segments, scan, end } = self;
         write_again(&scan, &segments, &hard_state)?;
-        let state = state_of(&scan, &hard_state, base.incarnation);
+        let mut state = state_of(&scan, &hard_state, base.incarnation);
         let Scan { picture, last_seq, .. } = scan;
+        let tail_bytes = base.options.tail_bytes;
         let mut store = Store::new(base, lock, hard_state, picture, segments, last_seq);
+        state.tail = store.tail(tail_bytes)?;
         if let End::Torn(bytes) = end {
             let (path, offset) = store.end();
             tracing::warn!(
@@ -336,6 +338,6 @@ fn state_of(scan: &Scan, hard_state: &HardStateFile, incarnation: u128) -> LogSt
         last: picture.last,
         terms: picture.terms.iter().copied().collect(),
         memberships: scan.memberships.clone(),
-        tail: scan.tail_entries().collect::<Vec<Entry>>().into(),
+        tail: Entries::empty(),
     }
 }

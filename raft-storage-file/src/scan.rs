@@ -1,23 +1,25 @@
 //! Frame by frame through the segments, and what to make of the place where they end.
 
-use std::collections::VecDeque;
+use std::io;
 
 use raft_actor::{
     membership::Membership,
     mutants::{Mutant, is_on},
     storage::StorageError,
-    types::{Entry, LogId, Payload},
+    types::LogId,
 };
 
 use crate::{
     error::unreadable,
-    frame::{FrameHeader, HEADER_BYTES, Kind, decode_entries, is_zero},
+    frame::{Contents, FrameHeader, HEADER_BYTES, Kind, check_frame, is_zero},
     layout::{BLOCK_BYTES, SECTOR_BYTES},
     replay::{FrameAt, Picture},
     segment::{Segment, SegmentHeader},
 };
 
 const CHUNK_BYTES: u64 = 1 << 20;
+/// What is read at once: little enough that it is still in the processor's cache when it is checked.
+const WINDOW_BYTES: u64 = 256 << 10;
 
 /// How the last segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +40,12 @@ pub(crate) struct Scan {
     /// The newest hard state that any frame or header knows of.
     pub(crate) hard_state_seq: u64,
     pub(crate) memberships: Vec<(LogId, Membership)>,
-    tail: VecDeque<Entry>,
-    tail_bytes: u64,
-    tail_bytes_max: u64,
+    window: Window,
 }
 
 /// What stands at a place where a frame should be.
 enum Found {
-    Frame(FrameHeader, Vec<Entry>),
+    Frame(FrameHeader, Contents),
     /// A header that is right, with a body that is not; whether a sector of it never reached the disk.
     BadBody {
         detail: String,
@@ -58,7 +58,7 @@ enum Found {
 }
 
 impl Scan {
-    pub(crate) fn start(first: &SegmentHeader, tail_bytes_max: u64) -> Scan {
+    pub(crate) fn start(first: &SegmentHeader) -> Scan {
         let base = LogId::new(first.prev_term, first.first_index.previous());
         Scan {
             picture: Picture::starting_at(base),
@@ -66,14 +66,8 @@ impl Scan {
             last_frame: None,
             hard_state_seq: 0,
             memberships: Vec::new(),
-            tail: VecDeque::new(),
-            tail_bytes: 0,
-            tail_bytes_max,
+            window: Window::default(),
         }
-    }
-
-    pub(crate) fn tail_entries(&self) -> impl Iterator<Item = Entry> + '_ {
-        self.tail.iter().cloned()
     }
 
     /// Reads a segment that another follows: every byte of it was flushed before that one was born.
@@ -81,7 +75,7 @@ impl Scan {
         self.enter(segment)?;
         while segment.length < next.prev_length {
             match self.look(segment)? {
-                Found::Frame(header, entries) => self.accept(segment, &header, &entries)?,
+                Found::Frame(header, contents) => self.accept(segment, &header, &contents)?,
                 Found::BadBody { detail, .. } => return Err(self.refuse(segment, &detail)),
                 Found::Blank => return Err(self.refuse(segment, "zeros in place of a frame")),
                 Found::BadHeader => return Err(self.refuse(segment, "no frame's header")),
@@ -121,8 +115,8 @@ impl Scan {
         }
         while segment.has_room_for(BLOCK_BYTES) {
             let found = self.look(segment)?;
-            if let Found::Frame(header, entries) = &found {
-                self.accept(segment, header, entries)?;
+            if let Found::Frame(header, contents) = &found {
+                self.accept(segment, header, contents)?;
                 continue;
             }
             return self.decide(segment, &found, flushed_seq);
@@ -192,47 +186,51 @@ impl Scan {
         segment.corrupt(segment.length, detail)
     }
 
-    fn look(&self, segment: &Segment) -> Result<Found, StorageError> {
+    fn look(&mut self, segment: &Segment) -> Result<Found, StorageError> {
         let offset = segment.length;
-        let unreadable = |source| self.refuse(segment, &unreadable(&source));
-        let mut frame = segment.read(offset, BLOCK_BYTES).map_err(unreadable)?;
-        let Some(header) = FrameHeader::decode(&frame[..HEADER_BYTES], segment.place(offset)) else {
-            return Ok(if is_zero(&frame[..SECTOR_BYTES]) { Found::Blank } else { Found::BadHeader });
+        let block = match self.window.bytes(segment, offset, BLOCK_BYTES) {
+            Ok(block) => block,
+            Err(source) => return Err(self.refuse(segment, &unreadable(&source))),
+        };
+        let Some(header) = FrameHeader::decode(&block[..HEADER_BYTES], segment.place(offset)) else {
+            return Ok(if is_zero(&block[..SECTOR_BYTES]) { Found::Blank } else { Found::BadHeader });
         };
         let extent = header.extent();
         if header.seq != self.last_seq + 1 || !segment.has_room_for(extent) || header.kind == Kind::Seal {
             return Ok(Found::BadHeader);
         }
-        if extent > BLOCK_BYTES {
-            frame.extend(segment.read(offset + BLOCK_BYTES, extent - BLOCK_BYTES).map_err(unreadable)?);
+        let frame = match self.window.bytes(segment, offset, extent) {
+            Ok(frame) => frame,
+            Err(source) => return Err(self.refuse(segment, &unreadable(&source))),
+        };
+        match check_frame(&header, frame) {
+            Ok(contents) => Ok(Found::Frame(header, contents)),
+            Err(detail) => {
+                let unreadable = |source| self.refuse(segment, &unreadable(&source));
+                let frame = segment.read(offset, extent).map_err(unreadable)?;
+                let sector_missing = frame.chunks(SECTOR_BYTES).any(is_zero);
+                Ok(Found::BadBody { detail, sector_missing })
+            }
         }
-        let sector_missing = frame.chunks(SECTOR_BYTES).any(is_zero);
-        Ok(match decode_entries(&header, frame) {
-            Ok(entries) => Found::Frame(header, entries),
-            Err(detail) => Found::BadBody { detail, sector_missing },
-        })
     }
 
     fn accept(
         &mut self,
         segment: &mut Segment,
         header: &FrameHeader,
-        entries: &[Entry],
+        contents: &Contents,
     ) -> Result<(), StorageError> {
         let offset = segment.length;
         self.picture.prepare(header).map_err(|detail| segment.corrupt(offset, detail))?;
         if header.kind == Kind::TruncateAppend {
-            self.forget_from(header.first_index.0);
+            self.memberships.retain(|(id, _)| id.index < header.first_index);
         }
-        for entry in entries {
-            self.picture.note(entry.id);
-            self.remember(entry);
+        for descriptor in &contents.descriptors {
+            self.picture.note(descriptor.id);
         }
-        let purged = self.picture.purged.index.0;
-        while self.tail.front().is_some_and(|entry| entry.id.index.0 <= purged) {
-            self.drop_oldest();
-        }
-        self.memberships.retain(|(id, _)| id.index.0 > purged);
+        self.memberships.extend(contents.memberships.iter().cloned());
+        let purged = self.picture.purged.index;
+        self.memberships.retain(|(id, _)| id.index > purged);
         self.picture.add(FrameAt {
             segment_id: segment.header.id,
             offset,
@@ -245,27 +243,34 @@ impl Scan {
         segment.length += header.extent();
         Ok(())
     }
+}
 
-    fn forget_from(&mut self, from: u64) {
-        while self.tail.back().is_some_and(|entry| entry.id.index.0 >= from) {
-            self.tail_bytes -= self.tail.pop_back().map_or(0, |entry| entry.size_bytes());
-        }
-        self.memberships.retain(|(id, _)| id.index.0 < from);
-    }
+/// A part of a segment that was read ahead.
+#[derive(Debug, Default)]
+struct Window {
+    segment_id: u64,
+    offset: u64,
+    bytes: Vec<u8>,
+}
 
-    fn remember(&mut self, entry: &Entry) {
-        if let Payload::Membership(membership) = &entry.payload {
-            self.memberships.push((entry.id, (**membership).clone()));
+impl Window {
+    /// These bytes of a segment, to do with as one likes: they are asked for once more only before they are
+    /// changed.
+    fn bytes(&mut self, segment: &Segment, offset: u64, length: u64) -> io::Result<&mut [u8]> {
+        let held = self.offset..self.offset + self.bytes.len() as u64;
+        if self.segment_id != segment.header.id || offset < held.start || offset + length > held.end {
+            (self.segment_id, self.offset) = (segment.header.id, offset);
+            let ahead = length.max(WINDOW_BYTES.min(segment.header.capacity - offset));
+            self.bytes.resize(ahead as usize, 0);
+            if segment.file.read_at(offset, &mut self.bytes).is_err() {
+                // What cannot be read may lie behind what is asked for.
+                self.bytes.resize(length as usize, 0);
+                let read = segment.file.read_at(offset, &mut self.bytes);
+                read.inspect_err(|_| self.bytes.clear())?;
+            }
         }
-        self.tail_bytes += entry.size_bytes();
-        self.tail.push_back(entry.clone());
-        while self.tail_bytes > self.tail_bytes_max {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        self.tail_bytes -= self.tail.pop_front().map_or(0, |entry| entry.size_bytes());
+        let start = (offset - self.offset) as usize;
+        Ok(&mut self.bytes[start..start + length as usize])
     }
 }
 

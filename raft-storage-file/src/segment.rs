@@ -25,6 +25,7 @@ use crate::{
 
 const MAGIC: u32 = 0x4753_4652;
 const ZEROES_BYTES: u64 = 1 << 20;
+const ZEROES_FLUSHED_BYTES: u64 = 4 << 20;
 
 /// What a segment's first block says. Never rewritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,8 +275,11 @@ impl Spare {
             let written = self.file.write_at(offset, &zeroes[..length as usize]);
             written.map_err(io_error("write", &self.path))?;
             offset += length;
+            // A part at a time: a flush of the log that comes meanwhile waits for this much, not for all.
+            if offset.is_multiple_of(ZEROES_FLUSHED_BYTES) || offset == self.capacity {
+                self.file.sync_data().map_err(io_error("flush", &self.path))?;
+            }
         }
-        self.file.sync_data().map_err(io_error("flush", &self.path))?;
         Ok(Some(self))
     }
 }

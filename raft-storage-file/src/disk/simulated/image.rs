@@ -77,7 +77,11 @@ impl Image {
         }
         let mut files = Vec::new();
         for file in names.values_mut() {
-            files.push(Arc::new(self.files[*file].after_crash(&mut survives)));
+            let content = &self.files[*file];
+            files.push(match content.is_settled() {
+                true => content.clone(),
+                false => Arc::new(content.after_crash(&mut survives)),
+            });
             *file = files.len() - 1;
         }
         Image {
@@ -140,6 +144,11 @@ fn set_length(bytes: &mut Vec<u8>, length: usize) {
 impl Content {
     pub(super) fn set_size(&mut self, bytes: usize) {
         set_length(&mut self.seen, bytes);
+    }
+
+    /// Whether a power cut changes nothing: such a file is shared, which makes many images cheap.
+    fn is_settled(&self) -> bool {
+        self.dirty.is_empty() && self.seen == self.durable
     }
 
     fn after_crash(&self, survives: &mut impl FnMut() -> bool) -> Content {
