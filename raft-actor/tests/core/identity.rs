@@ -79,7 +79,7 @@ fn the_vote_of_a_node_with_another_disk_elects_nobody() {
     assert_eq!(one.raft.role(), Role::Leader, "with its own disk it counts");
 }
 
-#[test]
+#[cfg_attr(test, test)]
 pub(crate) fn an_acknowledgement_of_a_node_with_another_disk_commits_nothing() {
     let (mut one, _) = leader(recorded(), &[2, 3]);
     one.input(Input::Propose { commands: vec!["x".into()] });

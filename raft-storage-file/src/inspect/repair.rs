@@ -194,7 +194,7 @@ impl Repair {
 
     /// Keeps a segment, as far as its frames are intact.
     fn read(&mut self, mut segment: Segment) {
-        let scan = self.scan.get_or_insert_with(|| Scan::start(&segment.header, 0));
+        let scan = self.scan.get_or_insert_with(|| Scan::start(&segment.header));
         if scan.intact(&mut segment) {
             self.kept.push(segment);
         } else {
