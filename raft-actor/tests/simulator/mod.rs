@@ -33,7 +33,7 @@ fn clusters_keep_every_promise_under_every_fault_at_once() {
         (coverage::IN_SESSIONS, 200),
         (coverage::UNKNOWN, 2),
         (coverage::READS, 300),
-        (coverage::ELECTIONS, 6),
+        (coverage::ELECTIONS, 4),
         (coverage::SNAPSHOTS, 10),
         (coverage::INSTALLED, 1),
         (coverage::MEMBERSHIP_CHANGES, 2),

@@ -11,13 +11,13 @@ use super::not_found;
 
 const SECTOR_BYTES: usize = 512;
 
-/// Folders, files and names. A clone is cheap: files are copied once one side changes them.
+/// Folders, files and names. A clone is cheap: each of them is copied once one side changes it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Image {
-    pub(super) folders: BTreeSet<PathBuf>,
+    pub(super) folders: Arc<BTreeSet<PathBuf>>,
     files: Vec<Arc<Content>>,
-    pub(super) names: BTreeMap<PathBuf, usize>,
-    durable_names: BTreeMap<PathBuf, usize>,
+    pub(super) names: Arc<BTreeMap<PathBuf, usize>>,
+    durable_names: Arc<BTreeMap<PathBuf, usize>>,
     /// Changes of names since their folder was flushed, in order.
     changes: Vec<Change>,
 }
@@ -69,7 +69,7 @@ impl Image {
     /// What is left after a power cut, where `survives` says of each sector and each change that was not
     /// flushed whether it reached the disk. Files without a name are gone.
     pub(super) fn after_crash(&self, mut survives: impl FnMut() -> bool) -> Image {
-        let mut names = self.durable_names.clone();
+        let mut names = (*self.durable_names).clone();
         for change in &self.changes {
             if survives() {
                 change.apply(&mut names);
@@ -84,6 +84,7 @@ impl Image {
             });
             *file = files.len() - 1;
         }
+        let names = Arc::new(names);
         Image {
             folders: self.folders.clone(),
             files,
@@ -113,7 +114,7 @@ impl Image {
     }
 
     pub(super) fn change(&mut self, change: Change) {
-        change.apply(&mut self.names);
+        change.apply(Arc::make_mut(&mut self.names));
         self.changes.push(change);
     }
 
@@ -121,7 +122,7 @@ impl Image {
         let changes = std::mem::take(&mut self.changes);
         let (flushed, left): (Vec<_>, _) =
             changes.into_iter().partition(|change| change.folder() == Some(folder));
-        flushed.iter().for_each(|change| change.apply(&mut self.durable_names));
+        flushed.iter().for_each(|change| change.apply(Arc::make_mut(&mut self.durable_names)));
         self.changes = left;
     }
 

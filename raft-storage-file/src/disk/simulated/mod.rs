@@ -217,7 +217,7 @@ fn not_found(path: &Path) -> io::Error {
 
 impl Disk for SimulatedDisk {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        self.state().image.folders.insert(folder.to_owned());
+        Arc::make_mut(&mut self.state().image.folders).insert(folder.to_owned());
         Ok(())
     }
 
@@ -227,7 +227,7 @@ impl Disk for SimulatedDisk {
         if !folders.contains(folder) {
             return Err(not_found(folder));
         }
-        let everything = names.keys().chain(folders);
+        let everything = names.keys().chain(folders.iter());
         let inside = everything.filter(|path| path.parent() == Some(folder));
         let names = inside.filter_map(|path| path.file_name());
         Ok(names
