@@ -128,12 +128,16 @@ async fn a_node_that_does_not_lead_says_who_does_where_it_may_not_carry_writes()
     config.forward_writes = false;
     // ANCHOR_END: refuse
     let (addresses, nodes) = three(&config).await?;
+    // All three know it: whoever does not yet could not say so.
     let leader = loop {
-        let status = nodes[0].0.status().await;
-        if let Some(leader) = status.leader {
-            break leader;
+        let mut known = Vec::new();
+        for (node, ..) in &nodes {
+            known.push(node.status().await);
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        match known[0].leader {
+            Some(leader) if known.iter().all(|status| status.leader == Some(leader)) => break leader,
+            _ => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
     };
     let follower = addresses[leader.0 as usize % 3].clone();
     let (status, said) = curl("POST", &follower, "/add/1").await?;
