@@ -53,7 +53,7 @@ impl Ours {
     }
 
     pub(crate) fn vote(&mut self, term: u64, node: u64) -> Result<(), String> {
-        let hard_state = Some(HardState { term: Term(term), voted_for: Some(NodeId(node)) });
+        let hard_state = Some(HardState { term: Term(term), voted_for: Some(NodeId(node)), fence: None });
         self.writes = vec![LogWrite { hard_state, ..LogWrite::default() }];
         self.append()
     }
