@@ -5,6 +5,10 @@ mod bare;
 mod bars;
 mod clock;
 pub(crate) mod engine;
+// The same clock as the other bench's, which asks it for more.
+#[allow(dead_code, reason = "what a write costs is not asked here")]
+#[path = "../../../../../raft-actor/benches/beside_openraft/src/machine.rs"]
+mod load;
 mod machine;
 pub(crate) mod ours;
 mod reopen;
@@ -123,12 +127,12 @@ struct Report<'a> {
 /// Measures, prints, and says which bars are reached.
 pub(crate) fn run(settings: &Settings) -> Result<(), String> {
     let mut bench = Bench { settings, material: Material::new(), book: Book::default() };
-    let load = machine::LoadClock::start();
+    let load = load::LoadClock::start();
     for section in &settings.sections {
         eprintln!("{} ...", section.name());
         section.run(&mut bench)?;
     }
-    let others = load.and_then(machine::LoadClock::others);
+    let others = load.and_then(load::LoadClock::stop).map(|load| load.others);
     let bars = bars::of(&bench.book, settings.mebibytes);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     println!("{} rounds on {cores} cores; median (least to most)\n", settings.rounds);
