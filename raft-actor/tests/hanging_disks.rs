@@ -39,12 +39,16 @@ struct Scene {
 
 impl Scene {
     async fn start(simulator: &SimRuntime, count: u64) -> Scene {
+        Scene::start_on(simulator, count, |_| Duration::ZERO).await
+    }
+
+    async fn start_on(simulator: &SimRuntime, count: u64, pace: impl Fn(NodeId) -> Duration) -> Scene {
         let hall: SharedRuntime = Arc::new(simulator.node("hall"));
         let network = Network::new(hall.clone(), 1);
         let mut scene = Scene { hall, nodes: BTreeMap::new(), paces: BTreeMap::new() };
         for id in (1..=count).map(NodeId) {
             let (pace, machine): (Pace, SharedRuntime) =
-                (Arc::default(), Arc::new(simulator.node("machine")));
+                (Arc::new(Mutex::new(pace(id))), Arc::new(simulator.node("machine")));
             let (slow, clock) = (pace.clone(), machine.clone());
             let node = Node::builder(id, Sum::default())
                 .members((1..=count).map(|number| (NodeId(number), Network::address(NodeId(number)))))
@@ -97,7 +101,11 @@ impl Scene {
 }
 
 fn simulate(test: impl AsyncFnOnce(&SimRuntime)) {
-    let simulator = SimRuntime::new(3);
+    simulate_from(3, test);
+}
+
+fn simulate_from(seed: u64, test: impl AsyncFnOnce(&SimRuntime)) {
+    let simulator = SimRuntime::new(seed);
     simulator.run_until(test(&simulator));
 }
 
@@ -177,6 +185,50 @@ fn leadership_stays_where_disks_are_slow_or_where_no_other_is_better() {
             scene.write_for(leader, Duration::from_secs(30)).await;
             let status = scene.nodes[&leader].status().await;
             assert_eq!((status.role, status.term), (Role::Leader, term), "{count} with {paces:?}");
+        });
+    }
+}
+
+#[test]
+fn disks_slower_than_an_election_timeout_elect_a_leader() {
+    let (fast, slow, slower) = (Duration::ZERO, Duration::from_millis(900), Duration::from_secs(3));
+    for (count, paces) in
+        [(1, [slow, slow]), (3, [slow, slow]), (3, [fast, slow]), (3, [slower, slower]), (5, [slow, slow])]
+    {
+        for seed in 0..5 {
+            simulate_from(seed, async |simulator| {
+                let scene = Scene::start_on(simulator, count, |id| paces[usize::from(id.0 > 1)]).await;
+                // A leader may fall to somebody who stood in a later term while it was being elected.
+                let written = timeout(&*scene.hall, Duration::from_secs(60), async {
+                    while scene.nodes[&scene.leader().await].write(1).await.is_err() {}
+                });
+                assert!(written.await.is_some(), "no write: {count} with {paces:?}, seed {seed}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_node_whose_disk_hangs_while_it_votes_keeps_nobody_from_being_elected() {
+    for seed in 0..5 {
+        simulate_from(seed, async |simulator| {
+            let scene = Scene::start(simulator, 3).await;
+            let leader = scene.leader().await;
+            let (hung, other) = (NodeId(leader.0 % 3 + 1), NodeId((leader.0 + 1) % 3 + 1));
+            scene.pace(hung, HANGS);
+            scene.nodes[&leader].shutdown().await;
+            scene.nodes[&hung].campaign();
+            // One of two that are left has a disk: nobody is elected, nor may be.
+            scene.wait(Duration::from_secs(30)).await;
+            assert_ne!(scene.nodes[&hung].status().await.role, Role::Leader);
+            assert_ne!(scene.nodes[&other].status().await.role, Role::Leader);
+            scene.pace(hung, Duration::ZERO);
+            let written = timeout(&*scene.hall, Duration::from_secs(30), async {
+                while scene.nodes[&other].write(1).await.is_err() {
+                    scene.wait(Duration::from_millis(10)).await;
+                }
+            });
+            assert!(written.await.is_some(), "the vote that hung is there, and an election follows");
         });
     }
 }

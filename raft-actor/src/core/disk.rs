@@ -4,6 +4,9 @@
 //! on its own. So a leader whose disk hangs hears everybody and is heard, and answers nobody: no rule of Raft
 //! would ever replace it. Here it hands over, as soon as a quorum has for a whole election timeout had what
 //! its own disk has not. Where the others' disks are no better, a quorum has no more than it, and it stays.
+//!
+//! And it is measured how long a vote takes to be written, which says how wide the waits before elections
+//! must be spread.
 
 use std::time::Duration;
 
@@ -17,9 +20,25 @@ pub(super) struct Disk {
     at_work_since: Option<Time>,
     /// Since when, at the least, a quorum has had what it has not, while it finished nothing.
     outrun_since: Option<Time>,
+    /// When it was given the last term and vote.
+    hard_state_given: Time,
+    /// How long it took to flush them.
+    hard_state_took: Duration,
 }
 
+/// A vote that took longer than so many election timeouts is taken for one that met a hanging disk. Disks
+/// that are as slow as that every time elect by luck.
+const SLOWEST_VOTE: u32 = 5;
+
 impl Disk {
+    pub(super) fn given_hard_state(&mut self, now: Time) {
+        self.hard_state_given = now;
+    }
+
+    pub(super) fn has_hard_state(&mut self, now: Time) {
+        self.hard_state_took = now.since(self.hard_state_given);
+    }
+
     pub(super) fn given_work(&mut self, now: Time) {
         self.at_work_since.get_or_insert(now);
     }
@@ -37,6 +56,13 @@ impl Raft {
     pub fn disk_hangs_for(&self, now: Time) -> Option<Duration> {
         let silence = self.disk.at_work_since.map(|since| now.since(since));
         silence.filter(|silence| *silence >= self.config.election_timeout_max)
+    }
+
+    /// How long the last vote took to be written. Bounded, so that after a disk has hung for an hour nobody
+    /// waits for hours.
+    pub(super) fn vote_takes(&self) -> Duration {
+        let bound = self.config.election_timeout_max.saturating_mul(SLOWEST_VOTE);
+        self.disk.hard_state_took.min(bound)
     }
 
     /// Compares the disk with the quorum's, whenever either has got on.

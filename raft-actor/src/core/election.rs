@@ -1,4 +1,11 @@
 //! Leader election (Raft §5.2, §5.4.1), with pre-vote (thesis §9.6) and check-quorum.
+//!
+//! An election is won by votes that are on disks, so it takes as long as they do. Where a disk needs longer
+//! than an election timeout, three rules see to it that there is a winner all the same: whoever has a vote on
+//! its way to the disk does not stand anew before it is there, which would throw it away; a candidate that
+//! asks whether to stand again still takes late votes for the term in which it stands; and nodes draw their
+//! waits from a span that is wide beside the time that a vote takes, or all would stand while the first of
+//! them still writes (Raft §5.6).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,11 +19,22 @@ use crate::{
 /// Who has answered, and how. By node, so that an answer that comes twice counts once.
 pub(super) type Tally = BTreeMap<NodeId, bool>;
 
+/// How many votes could be written, one after the other, in the span from which waits are drawn.
+const VOTES_IN_A_SPAN: u32 = 4;
+
 impl Raft {
     /// Draws the next wait anew, so that nodes which collided once do not collide again (Raft §5.2).
     pub(super) fn reset_election_deadline(&mut self) {
-        let wait = self.random.between(self.config.election_timeout_min, self.config.election_timeout_max);
+        let shortest = self.config.election_timeout_min;
+        let span = self.config.election_timeout_max.saturating_sub(shortest);
+        let wait = self.random.between(shortest, shortest.saturating_add(self.wide_beside_a_vote(span)));
         self.election_deadline = self.now.after(wait);
+    }
+
+    /// The span, or a longer one where votes take long to be written (Raft §5.6: what an election needs must
+    /// be little beside the timeouts).
+    fn wide_beside_a_vote(&self, span: Duration) -> Duration {
+        span.max(self.vote_takes().saturating_mul(VOTES_IN_A_SPAN))
     }
 
     /// A leader that is gone is not waited for. The others have seen its end as well, and answer a pre-vote.
@@ -41,6 +59,11 @@ impl Raft {
 
     pub(super) fn election_timed_out(&mut self) {
         self.reset_election_deadline();
+        if !self.hard_state_is_flushed() {
+            // Nothing may be said before the disk has term and vote, so there is nothing to begin either. A
+            // disk that hangs keeps this node silent, and the others elect without it.
+            return;
+        }
         if self.may_campaign() && !self.lets_others_stand() {
             self.start_pre_vote();
         } else {
@@ -60,13 +83,18 @@ impl Raft {
 
     /// thesis §9.6: asks whether an election would succeed, before disturbing anyone with a new term.
     pub(super) fn start_pre_vote(&mut self) {
-        if self.role() == Role::Leader || !self.may_campaign() {
+        let stands_already = self.role() == Role::Candidate && !self.hard_state_is_flushed();
+        if self.role() == Role::Leader || stands_already || !self.may_campaign() {
             return;
         }
         let Some(term) = self.next_term() else { return };
         self.set_leader(None);
         self.reset_election_deadline();
-        self.state = State::PreCandidate(Tally::from([(self.id, true)]));
+        let votes = match std::mem::replace(&mut self.state, State::Follower) {
+            State::Candidate(votes) | State::PreCandidate { votes, .. } => votes,
+            State::Follower | State::Leader(_) => Tally::new(),
+        };
+        self.state = State::PreCandidate { consents: Tally::from([(self.id, true)]), votes };
         self.request_votes(term, true, false);
         self.decide_election();
     }
@@ -150,10 +178,16 @@ impl Raft {
         let is_of_this_term = reply.term == self.term() || is_on(Mutant::CountsVotesOfEarlierTerms);
         let asked = self.next_term();
         match &mut self.state {
-            State::PreCandidate(tally) if reply.pre_vote => {
+            State::PreCandidate { consents, .. } if reply.pre_vote => {
                 if !reply.vote_granted || Some(reply.term) == asked {
-                    tally.insert(from, reply.vote_granted);
+                    consents.insert(from, reply.vote_granted);
                 }
+            }
+            // It stood in this term and its term has not changed, so the vote is as good as one in time.
+            // Where it only remembers from its disk that it stood, nothing is counted: it may have asked
+            // for votes with a longer log than it has kept.
+            State::PreCandidate { votes, .. } if is_of_this_term && !votes.is_empty() => {
+                votes.insert(from, reply.vote_granted);
             }
             State::Candidate(tally) if !reply.pre_vote && is_of_this_term => {
                 tally.insert(from, reply.vote_granted || is_on(Mutant::TakesAnyReplyForAVote));
@@ -169,31 +203,36 @@ impl Raft {
     /// Somebody has voted for another candidate of this term. If that one wins it is heard at once; if the
     /// vote is split, a whole election timeout would be wasted (Raft §5.2: the next time is of chance again).
     fn try_again_soon(&mut self) {
-        let wait = self.random.between(Duration::ZERO, self.config.election_timeout_min);
+        let span = self.wide_beside_a_vote(self.config.election_timeout_min);
+        let wait = self.random.between(Duration::ZERO, span);
         self.election_deadline = self.election_deadline.min(self.now.after(wait));
     }
 
-    /// A candidate's vote for itself counts as soon as it is flushed.
-    pub(super) fn count_own_vote(&mut self) {
-        let is_flushed = self.hard_state_is_flushed();
-        if let State::Candidate(tally) = &mut self.state
-            && is_flushed
-        {
+    /// A vote has come to the disk, and is told now: others have their time from here on. A candidate's vote
+    /// for itself counts at once.
+    pub(super) fn vote_is_flushed(&mut self) {
+        if self.hard_state.voted_for.is_some() && self.leader.is_none() {
+            self.reset_election_deadline();
+        }
+        if let State::Candidate(tally) = &mut self.state {
             tally.insert(self.id, true);
             self.decide_election();
         }
     }
 
     fn decide_election(&mut self) {
-        let (State::PreCandidate(tally) | State::Candidate(tally)) = &self.state else { return };
         let membership = self.log.membership().1;
-        let is_won = membership.has_quorum(|node| tally.get(&node) == Some(&true));
-        let is_lost = membership.quorum_is_lost(|node| tally.get(&node) == Some(&false));
-        match (is_won, &self.state) {
-            (true, State::PreCandidate(_)) => self.campaign(false),
-            (true, _) => self.become_leader(),
+        let is_won = |tally: &Tally| membership.has_quorum(|node| tally.get(&node) == Some(&true));
+        let is_lost = |tally: &Tally| membership.quorum_is_lost(|node| tally.get(&node) == Some(&false));
+        match &self.state {
+            State::PreCandidate { votes, .. } | State::Candidate(votes) if is_won(votes) => {
+                self.become_leader();
+            }
+            State::PreCandidate { consents, .. } if is_won(consents) => self.campaign(false),
             // The vote stays given (Raft §5.2); the next election timeout tries again.
-            _ if is_lost => self.state = State::Follower,
+            State::PreCandidate { consents: tally, .. } | State::Candidate(tally) if is_lost(tally) => {
+                self.state = State::Follower;
+            }
             _ => {}
         }
     }

@@ -113,6 +113,7 @@ impl Raft {
         if let Some(write) = self.log.take_write(hard_state) {
             if hard_state.is_some() {
                 self.hard_state_sequence = write.sequence;
+                self.disk.given_hard_state(self.now);
             }
             self.disk.given_work(self.now);
             effects.push(Effect::Write(write));

@@ -14,7 +14,8 @@
 //! itself asked for the election. A leader that hears no quorum for `election_timeout_max` steps down
 //! (*check-quorum*). A follower that is told that its leader's process is gone does not wait for the timeout,
 //! unless leases rest on it. A vote is given once a term, to a log at least as new as the voter's own, and is
-//! on the disk before it is told, to oneself too.
+//! on the disk before it is told, to oneself too. Until then nobody stands anew, and where votes take long to
+//! be written, waits are drawn from a range as wide as that asks for (Raft §5.6).
 //!
 //! Where members have priorities, those below the highest let others stand first; one with priority 0 never
 //! stands. A witness, which has no state machine, stands last of all, takes no proposals when it leads, and
@@ -188,7 +189,11 @@ pub struct Raft {
 #[derive(Clone, Debug)]
 enum State {
     Follower,
-    PreCandidate(Tally),
+    /// Asks whether to stand in the next term, and still takes votes of the present one, if it stood there.
+    PreCandidate {
+        consents: Tally,
+        votes: Tally,
+    },
     Candidate(Tally),
     Leader(Box<Leadership>),
 }
@@ -322,6 +327,7 @@ impl Raft {
     /// The disk has done a write, and all before it.
     fn flushed(&mut self, sequence: u64) {
         let had = self.following.match_index(&self.log);
+        let had_hard_state = self.log.flushed_sequence() >= self.hard_state_sequence;
         if self.log.complete(sequence) {
             self.disk.got_on(self.now, self.log.is_idle());
         }
@@ -329,7 +335,10 @@ impl Raft {
             // An ack says what is flushed, so it follows the disk.
             self.following.ack_due = true;
         }
-        self.count_own_vote();
+        if !had_hard_state && self.hard_state_is_flushed() {
+            self.disk.has_hard_state(self.now);
+            self.vote_is_flushed();
+        }
     }
 
     /// Whether term and vote are on the disk. Until they are, nothing may be said that relies on them.

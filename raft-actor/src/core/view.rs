@@ -22,7 +22,7 @@ impl Raft {
     pub fn role(&self) -> Role {
         match self.state {
             State::Follower => Role::Follower,
-            State::PreCandidate(_) => Role::PreCandidate,
+            State::PreCandidate { .. } => Role::PreCandidate,
             State::Candidate(_) => Role::Candidate,
             State::Leader(_) => Role::Leader,
         }

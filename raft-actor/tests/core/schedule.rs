@@ -237,7 +237,8 @@ impl Run {
             }
         }
         self.cluster.settle();
-        self.cluster.pass(Duration::from_secs(5));
+        // Disks were slower than many election timeouts; the waits that were drawn by that have to pass.
+        self.cluster.pass(Duration::from_secs(20));
         let leader = self.cluster.leader().expect("a healed cluster has a leader").0;
         let before = self.cluster.committed.len();
         self.cluster.propose(leader, "last");
