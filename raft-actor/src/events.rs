@@ -160,6 +160,11 @@ pub enum Change {
     },
     /// The disk that hung answers again.
     DiskAnswers,
+    /// The log that was repaired holds again all that it may have lost: the node votes and stands as before.
+    FenceLifted {
+        /// The last term in which it can have acknowledged what it had lost.
+        fence: Term,
+    },
     /// The node has ended. Nothing comes after this.
     Ended {
         /// Why it had to; none where it was asked to, or its machine is gone.

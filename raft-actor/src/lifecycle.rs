@@ -65,6 +65,14 @@ struct State {
     is_given_up: bool,
     last_status: Option<Status>,
     waiting: Vec<oneshot::Sender<()>>,
+    /// These wait for a failure, or for the end.
+    watching: Vec<oneshot::Sender<()>>,
+}
+
+impl State {
+    fn all_who_wait(&mut self) -> Vec<oneshot::Sender<()>> {
+        self.waiting.drain(..).chain(self.watching.drain(..)).collect()
+    }
 }
 
 impl Ending {
@@ -75,11 +83,16 @@ impl Ending {
 
     /// The node stops because of this. The first reason is kept: later ones follow from it.
     pub(crate) fn fail(&self, reason: String) {
-        let mut state = self.lock();
-        if state.failure.is_none() {
+        let watching = {
+            let mut state = self.lock();
+            if state.failure.is_some() {
+                return;
+            }
             tracing::error!(%reason, "the node stops for good");
             state.failure = Some(reason);
-        }
+            std::mem::take(&mut state.watching)
+        };
+        tell(watching);
     }
 
     /// What the node knew of itself when it ended.
@@ -94,7 +107,7 @@ impl Ending {
             if !state.running.is_empty() {
                 return;
             }
-            std::mem::take(&mut state.waiting)
+            state.all_who_wait()
         };
         tell(waiting);
     }
@@ -115,7 +128,7 @@ impl Ending {
             state.is_given_up = state.failure.is_none();
             state.failure.get_or_insert(reason);
             state.running.clear();
-            std::mem::take(&mut state.waiting)
+            state.all_who_wait()
         };
         tell(waiting);
     }
@@ -138,6 +151,20 @@ impl Ending {
         };
         // The sender lives in this object until it is used.
         let _ = ended.await;
+    }
+
+    /// Waits until the node has failed, or all have ended.
+    pub(crate) async fn trouble(&self) {
+        let troubled = {
+            let mut state = self.lock();
+            if state.running.is_empty() || state.failure.is_some() {
+                return;
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.watching.push(sender);
+            receiver
+        };
+        let _ = troubled.await;
     }
 
     /// Why the node stopped, where it was not asked to.

@@ -283,10 +283,16 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// Returns when the node has ended: `None` after a [`Node::shutdown`] in order, else the reason why it
-    /// stopped for good, or was not waited for any longer.
+    /// stopped for good, or was not waited for any longer. A node that has failed is waited for no longer than
+    /// [`Config::shutdown_timeout`]: its disk may hang.
     pub async fn stopped(&self) -> Option<String> {
-        self.0.ending.wait().await;
-        self.0.ending.failure()
+        let Shared { ending, config, runtime, .. } = &*self.0;
+        ending.trouble().await;
+        let patience = config.shutdown_timeout;
+        if ending.failure().is_some() && timeout(&**runtime, patience, ending.wait()).await.is_none() {
+            ending.give_up(patience);
+        }
+        ending.failure()
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -18,7 +18,7 @@ use raft_actor::{
     membership::Membership,
     message::{AppendEntries, Envelope, ForwardWrites, Message, RequestVote},
     node::Node,
-    runtime::{Runtime, SharedRuntime, sim::SimRuntime, timeout},
+    runtime::{Runtime, SharedRuntime, sim::SimRuntime, sleep, timeout},
     state_machine::{StateMachine, StateMachineError},
     storage::StorageError,
     testkit::{cluster::Cluster, memory::MemoryLog, network::Network},
@@ -117,6 +117,44 @@ fn a_state_machine_that_panics_or_fails_stops_the_node_and_its_status_says_why()
             assert_eq!(node.status().await.failure, Some(reason));
         });
     }
+}
+
+#[test]
+fn a_node_that_fails_while_its_disk_hangs_is_not_waited_for_for_ever() {
+    simulate(|runtime| async move {
+        let (writes, clock) = (Arc::new(AtomicU64::new(0)), runtime.clone());
+        // From its fourth write on, the disk hangs: vote, first entry of the term, a command, another.
+        let before_write = move || {
+            let nth = writes.fetch_add(1, Ordering::Relaxed);
+            let takes = if nth < 4 { Duration::from_millis(10) } else { Duration::from_secs(1 << 20) };
+            let clock = clock.clone();
+            async move {
+                sleep(&*clock, takes).await;
+                Ok(())
+            }
+        };
+        let network = Network::new(runtime.clone(), 1);
+        let starting = Node::builder(NodeId(1), Fragile::default())
+            .members([(NodeId(1), "alone")])
+            .storage(Hooked { log: MemoryLog::new(), before_write })
+            .transport(network.transport(NodeId(1)))
+            .runtime(runtime.clone())
+            .start();
+        let node = starting.await.expect("a node alone starts");
+        let last = async {
+            sleep(&*runtime, Duration::from_millis(5)).await;
+            node.write(2).await
+        };
+        while node.status().await.role != Role::Leader {
+            sleep(&*runtime, Duration::from_millis(10)).await;
+        }
+        sleep(&*runtime, Duration::from_millis(100)).await;
+        let both = futures_util::future::join(node.write(PANIC), last).await;
+        assert_eq!(both, (Err(WriteError::Unknown), Err(WriteError::Unknown)));
+        let end = timeout(&*runtime, Duration::from_secs(11), node.stopped()).await;
+        let reason = end.expect("10 s are enough").expect("it has failed");
+        assert!(reason.contains("applier panicked"), "{reason}");
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use raft_actor::{
     membership::Membership,
     storage::{LogStorage, StorageError},
-    types::{Entry, LogId, LogIndex, LogWrite, NodeId, Payload, Term},
+    types::{Entry, HardState, LogId, LogIndex, LogWrite, NodeId, Payload, Term},
 };
 use raft_storage_file::{
     FileLog,
@@ -21,6 +21,7 @@ use raft_storage_file::{
 use crate::crash::{FOLDER, IDENTITY, Model, Step, append, block_on, options, vote};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-1.txt");
+const GOLDEN_FENCED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/format-1-fenced.txt");
 
 fn entry(index: u64, term: u64, payload: Payload) -> Entry {
     Entry::new(LogId::new(Term(term), LogIndex(index)), payload)
@@ -90,19 +91,36 @@ fn dump(disk: &SimulatedDisk) -> String {
     text
 }
 
+fn must_be(found: &str, golden: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(Path::new(golden).parent().unwrap()).unwrap();
+        std::fs::write(golden, found).unwrap();
+    }
+    let committed = std::fs::read_to_string(golden).unwrap();
+    for (number, (ours, theirs)) in found.lines().zip(committed.lines()).enumerate() {
+        assert_eq!(ours, theirs, "line {} of {golden}", number + 1);
+    }
+    assert_eq!(found.lines().count(), committed.lines().count());
+}
+
 #[test]
 fn the_format_is_the_one_that_was_committed() {
+    must_be(&dump(&written().0), GOLDEN);
+}
+
+#[test]
+fn the_format_of_a_fenced_vote_is_the_one_that_was_committed() {
     let (disk, _) = written();
-    let found = dump(&disk);
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(Path::new(GOLDEN).parent().unwrap()).unwrap();
-        std::fs::write(GOLDEN, &found).unwrap();
-    }
-    let golden = std::fs::read_to_string(GOLDEN).unwrap();
-    for (number, (ours, theirs)) in found.lines().zip(golden.lines()).enumerate() {
-        assert_eq!(ours, theirs, "line {} of {GOLDEN}", number + 1);
-    }
-    assert_eq!(found.lines().count(), golden.lines().count());
+    let hard_state = HardState { term: Term(3), voted_for: Some(NodeId(2)), fence: Some(Term(2)) };
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options()).unwrap();
+    block_on(log.recover()).unwrap();
+    block_on(log.write(&[LogWrite { hard_state: Some(hard_state), ..LogWrite::default() }])).unwrap();
+    drop(log);
+    let text = dump(&disk);
+    must_be(text.split_once("/store/META").unwrap().0, GOLDEN_FENCED);
+    let disk = disk.crash(Unflushed::Dropped);
+    let mut log = FileLog::open_on(Arc::new(disk), FOLDER, IDENTITY, options()).unwrap();
+    assert_eq!(block_on(log.recover()).unwrap().hard_state, hard_state);
 }
 
 #[test]

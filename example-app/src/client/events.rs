@@ -134,6 +134,9 @@ fn words(node: NodeId, change: &Change) -> String {
         Change::PeerHeard { peer } => format!("hears node {peer} again"),
         Change::DiskHangs { silent_for } => format!("has a disk that has not answered for {silent_for:.1?}"),
         Change::DiskAnswers => "has a disk that answers again".to_owned(),
+        Change::FenceLifted { fence } => {
+            format!("has its log again, and votes: the fence of term {fence} is lifted")
+        }
         Change::Ended { failure: None } => "has ended".to_owned(),
         Change::Ended { failure: Some(reason) } => format!("has stopped for good: {reason}"),
         other => format!("{other:?}"),

@@ -241,6 +241,7 @@ impl Watchers {
                 self.seen.sending.insert(*to, snapshot.id);
                 Change::SnapshotSending { peer: *to, snapshot: snapshot.clone() }
             }
+            Effect::FenceLifted { fence } => Change::FenceLifted { fence: *fence },
             _ => return,
         };
         self.tell(now, raft, change);

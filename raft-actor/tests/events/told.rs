@@ -8,8 +8,9 @@ use raft_actor::{
     membership::MembershipChange,
     node::Node,
     runtime::{SharedRuntime, timeout},
+    storage::LogStorage,
     testkit::{memory::MemoryLog, network::Network},
-    types::{LogIndex, NodeId},
+    types::{HardState, LogIndex, LogWrite, NodeId, Term},
 };
 
 use super::{Hall, Reader, Sum, TOO_MUCH, simulate};
@@ -221,6 +222,43 @@ fn a_gap_stands_between_what_came_before_it_and_what_comes_after() {
         assert_eq!(told[3], whole[whole.len() - 1]);
         assert_eq!(told[3].sequence, told[2].sequence + whole.len() as u64 - 3);
         hall.cluster.shutdown().await;
+    });
+}
+
+#[test]
+fn events_tell_that_a_repaired_node_votes_again() {
+    simulate(8, async |simulator| {
+        let network = Network::new(Arc::new(simulator.node("network")), 1);
+        let mut nodes = Vec::new();
+        for id in (1..=3).map(NodeId) {
+            let mut log = MemoryLog::new();
+            if id == NodeId(3) {
+                let hard_state = HardState { term: Term(2), voted_for: None, fence: Some(Term(1)) };
+                let write = LogWrite { hard_state: Some(hard_state), ..LogWrite::default() };
+                log.write(&[write]).await.expect("memory takes all");
+            }
+            let node = Node::builder(id, Sum::default())
+                .members((1..=3).map(|id| (NodeId(id), Network::address(NodeId(id)))))
+                .storage(log)
+                .transport(network.transport(id))
+                .runtime(Arc::new(simulator.node("machine")))
+                .start();
+            let node = node.await.expect("it starts");
+            network.attach(id, node.inbox());
+            nodes.push(node);
+        }
+        let mut events = nodes[2].events(1000);
+        nodes[2].write(1).await.expect("a write, carried to the leader");
+        let told = timeout(&*simulator, Duration::from_secs(10), async {
+            loop {
+                match events.next().await.expect("it runs").change {
+                    Change::FenceLifted { fence } => return fence,
+                    _ => {}
+                }
+            }
+        });
+        assert_eq!(told.await, Some(Term(1)));
+        assert_eq!(nodes[2].status().await.fence, None);
     });
 }
 
