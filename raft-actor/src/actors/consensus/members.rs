@@ -157,6 +157,11 @@ impl<S: StateMachine> Consensus<S> {
     /// A peer does not believe this node. It says so of what it knows, and may be behind: this node goes on,
     /// and does no harm, because whoever knows better does not believe it either.
     pub(super) fn refused(&mut self, from: NodeId, refusal: Refusal) {
+        let own = self.raft.origin().incarnation;
+        if matches!(refusal, Refusal::OtherFolder { incarnation, .. } if incarnation != own) {
+            // A message of this node's life before its present disk came late.
+            return;
+        }
         if self.refusal.as_ref() != Some(&refusal) {
             tracing::error!(node = %self.raft.id(), peer = %from, "this node is not believed: {refusal}");
             self.refusal = Some(refusal);
