@@ -256,9 +256,6 @@ pub enum Refusal {
     OtherFolder {
         /// Who is not believed.
         node: NodeId,
-        /// As what it spoke. A late message of an earlier life of it is refused too, and that is nothing to
-        /// the present one.
-        incarnation: u64,
     },
     /// The other's cluster began with other members, or one of the two clusters was recovered from a single
     /// node since.

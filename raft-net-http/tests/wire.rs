@@ -389,9 +389,7 @@ fn message() -> impl Strategy<Value = Message> {
             .prop_map(|(id, change)| Message::ForwardChange(ForwardChange { id, change })),
         (any::<u64>(), change_outcome())
             .prop_map(|(id, result)| Message::ForwardChangeReply(ForwardChangeReply { id, result })),
-        any::<(u64, u64)>().prop_map(|(node, incarnation)| {
-            Message::Refusal(Refusal::OtherFolder { node: NodeId(node), incarnation })
-        }),
+        any::<u64>().prop_map(|node| Message::Refusal(Refusal::OtherFolder { node: NodeId(node) })),
         (any::<u64>(), any::<u64>()).prop_map(|(node, other)| {
             let (node, refused_by) = (NodeId(node), NodeId(other));
             Message::Refusal(Refusal::OtherGenesis { node, refused_by })

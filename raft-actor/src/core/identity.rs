@@ -83,7 +83,7 @@ impl Raft {
         }
         let is_other = differ(self.known_incarnation(peer), origin.incarnation);
         let is_other = is_other && !is_on(Mutant::BelievesWhoLostItsDisk);
-        is_other.then_some(Refusal::OtherFolder { node: peer, incarnation: origin.incarnation })
+        is_other.then_some(Refusal::OtherFolder { node: peer })
     }
 
     /// Whether this node belongs to the cluster with the log that it has: it is one of the initial members,

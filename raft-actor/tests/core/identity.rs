@@ -73,7 +73,7 @@ fn the_vote_of_a_node_with_another_disk_elects_nobody() {
     identify(&mut one, 3, 99, 0);
     let effects = one.receive(3, vote(2, true));
     assert_eq!(one.raft.role(), Role::Candidate, "2 has not answered, and 3 is somebody else");
-    assert_eq!(disbelieved(&effects), [Refusal::OtherFolder { node: NodeId(3), incarnation: 99 }]);
+    assert_eq!(disbelieved(&effects), [Refusal::OtherFolder { node: NodeId(3) }]);
     identify(&mut one, 3, 13, 0);
     one.receive(3, vote(2, true));
     assert_eq!(one.raft.role(), Role::Leader, "with its own disk it counts");
@@ -266,7 +266,7 @@ fn once_a_new_life_has_answered_the_old_one_is_not_believed_although_nothing_is_
     one.receive(3, matched_in_round(2, 0, 1));
     assert_eq!(one.raft.membership().incarnation(NodeId(3)), 0, "another change is under way");
     identify(&mut one, 3, 13, 0);
-    let refusal = Refusal::OtherFolder { node: NodeId(3), incarnation: 13 };
+    let refusal = Refusal::OtherFolder { node: NodeId(3) };
     let effects = one.receive(3, matched(2, one.raft.last_log_id().index.0));
     assert_eq!(disbelieved(&effects), [refusal]);
     assert_eq!(matched_by_three(&one), 0);

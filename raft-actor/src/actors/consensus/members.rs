@@ -158,8 +158,9 @@ impl<S: StateMachine> Consensus<S> {
     /// and does no harm, because whoever knows better does not believe it either.
     pub(super) fn refused(&mut self, from: NodeId, refusal: Refusal) {
         let own = self.raft.origin().incarnation;
-        if matches!(refusal, Refusal::OtherFolder { incarnation, .. } if incarnation != own) {
-            // A message of this node's life before its present disk came late.
+        let is_recorded = own != 0 && self.raft.membership().incarnation(self.raft.id()) == own;
+        if is_recorded && self.raft.leader().is_some() && matches!(refusal, Refusal::OtherFolder { .. }) {
+            // The others do believe this node: it is about a late message of its life with an earlier disk.
             return;
         }
         if self.refusal.as_ref() != Some(&refusal) {

@@ -369,7 +369,7 @@ fn samples_of_members() -> Vec<Message> {
         Message::ForwardChange(ForwardChange { id: 1, change }),
         Message::ForwardChangeReply(ForwardChangeReply { id: 1, result: Ok(log_id) }),
         Message::ForwardChangeReply(ForwardChangeReply { id: 2, result: Err(ChangeError::UnderWay) }),
-        Message::Refusal(Refusal::OtherFolder { node: NodeId(3), incarnation: 7 }),
+        Message::Refusal(Refusal::OtherFolder { node: NodeId(3) }),
         Message::Refusal(Refusal::OtherGenesis { node: NodeId(3), refused_by: NodeId(1) }),
     ]
 }
