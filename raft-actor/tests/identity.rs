@@ -113,6 +113,13 @@ fn a_node_that_lost_its_disk_disturbs_nobody_and_comes_back_as_a_learner() {
 
 #[test]
 fn late_messages_of_a_disk_that_is_gone_do_not_come_between_a_node_and_its_return() {
+    for is_soon_fast in [false, true] {
+        return_while_messages_are_late(is_soon_fast);
+    }
+}
+
+/// Late messages of the old life come before those of the new one, or after the first of them.
+fn return_while_messages_are_late(is_soon_fast: bool) {
     simulate(async |simulator| {
         let mut hall = Hall::settled(&simulator).await;
         let leader = hall.cluster.leader().await;
@@ -121,6 +128,9 @@ fn late_messages_of_a_disk_that_is_gone_do_not_come_between_a_node_and_its_retur
         hall.cluster.network().slow(id, leader, Duration::from_millis(800));
         hall.cluster.sleep(Duration::from_millis(700)).await;
         hall.lose_disk(lost);
+        if is_soon_fast {
+            hall.cluster.network().heal();
+        }
         hall.cluster.node(leader).remove(id).await.expect("it leaves");
         hall.start_with(lost, &[]).await;
         hall.cluster.node(leader).add_learner(id, format!("node {lost}")).await.expect("it is new");
