@@ -1,16 +1,21 @@
 //! Each kind of torture, a few times. The example `torture` does it as often as it is asked to.
 
-use std::path::PathBuf;
+use std::{panic::catch_unwind, path::PathBuf};
+
+use raft_actor::mutants::Mutant;
 
 use super::{
     PROGRAM,
-    harness::torture::{HEADINGS, Kind, run},
+    harness::{
+        mutated,
+        torture::{HEADINGS, Kind, run},
+    },
 };
 
 /// Tortures a cluster, and demands that nothing is wrong after it. Where the machine lacks a tool for it, the
 /// test says so and ends.
 fn survives(kind: Kind, times: u64) {
-    match run(PathBuf::from(PROGRAM), kind, times, 7) {
+    match run(PathBuf::from(PROGRAM), kind, times, 7, None) {
         Err(why) => println!("{} is skipped: {why}", kind.name()),
         Ok(row) => {
             println!("{HEADINGS}\n{row}");
@@ -68,4 +73,28 @@ fn a_node_that_stands_still_and_goes_on_tells_nothing_stale() {
 #[test]
 fn nodes_that_do_not_hear_each_other_lose_nothing() {
     survives(Kind::Partition, 3);
+}
+
+/// Whether a bug is noticed in a few tries. What torture demands of nodes on the way, it demands by a panic.
+fn is_noticed(mutant: Mutant) -> bool {
+    (0..6).any(|seed| {
+        let bitten = || run(PathBuf::from(PROGRAM), Kind::Kill, 4, seed, Some(mutant)).expect("signals do");
+        match catch_unwind(bitten) {
+            Err(_) => true,
+            Ok(row) => {
+                println!("{HEADINGS}\n{row}");
+                !row.is_clean()
+            }
+        }
+    })
+}
+
+/// Nodes with a bug are processes of this very test, which is how it begins then.
+#[test]
+fn torture_finds_bugs_in_real_processes() {
+    if mutated::asked().is_some() {
+        return;
+    }
+    assert!(is_noticed(Mutant::StoresAnAppliedIndexThatLags), "entries that restarts skip");
+    assert!(is_noticed(Mutant::ReadsBeforeItHasApplied), "reads that are stale");
 }

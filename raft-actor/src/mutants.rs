@@ -3,7 +3,8 @@
 //!
 //! Each stands in the code as one condition, [`is_on`], at the branch of the rule that it breaks. Without the
 //! feature `mutants` that is the constant `false`, and nothing of it is left. With it, `with` turns one on
-//! for as long as a closure runs, on this thread and on those that it starts through [`inherited`].
+//! for as long as a closure runs, on this thread and on those that it starts through [`inherited`], and
+//! `put_back_everywhere` does so for all of a process.
 //!
 //! The numbers are those of the table in the book, on the page "How we test".
 
@@ -194,13 +195,15 @@ pub fn inherited<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
 }
 
 #[cfg(feature = "mutants")]
-pub use switch::{inherited, is_on, with};
+pub use switch::{inherited, is_on, put_back_everywhere, with};
 
 #[cfg(feature = "mutants")]
 mod switch {
-    use std::cell::Cell;
+    use std::{cell::Cell, sync::OnceLock};
 
     use super::Mutant;
+
+    static EVERYWHERE: OnceLock<Mutant> = OnceLock::new();
 
     thread_local! {
         static ON: Cell<Option<Mutant>> = const { Cell::new(None) };
@@ -208,7 +211,16 @@ mod switch {
 
     /// Whether this bug is put back now, on this thread.
     pub fn is_on(mutant: Mutant) -> bool {
-        ON.get() == Some(mutant)
+        ON.get() == Some(mutant) || EVERYWHERE.get() == Some(&mutant)
+    }
+
+    /// Puts this bug back on all threads of this process, for good: for a process that is a node with a bug.
+    ///
+    /// # Panics
+    ///
+    /// Where another one was put back before.
+    pub fn put_back_everywhere(mutant: Mutant) {
+        assert_eq!(*EVERYWHERE.get_or_init(|| mutant), mutant, "a process has one bug at a time");
     }
 
     /// Turns back what was turned, also where the work panics.

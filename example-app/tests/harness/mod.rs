@@ -2,11 +2,13 @@
 
 pub(crate) mod audit;
 pub(crate) mod load;
+pub(crate) mod mutated;
 pub(crate) mod network;
 pub(crate) mod torture;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs::File,
     net::TcpListener,
     path::{Path, PathBuf},
@@ -18,7 +20,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use example_app::api::raft_status::RaftStatus;
-use raft_actor::types::Role;
+use raft_actor::{mutants::Mutant, types::Role};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -38,6 +40,8 @@ pub(crate) struct Cluster {
     pub(crate) witness: Option<usize>,
     /// Whether nodes record their cores' steps.
     pub(crate) traced: bool,
+    /// A bug that all nodes have. They are processes of this program then, as the other has no door for it.
+    pub(crate) mutant: Option<Mutant>,
     /// The nodes from here on join, and wait to be added.
     first_members: usize,
     agent: ureq::Agent,
@@ -56,6 +60,7 @@ impl Cluster {
             flags: Vec::new(),
             witness: None,
             traced: false,
+            mutant: None,
             first_members: nodes,
             agent: agent(Duration::from_secs(8)),
         }
@@ -110,37 +115,52 @@ impl Cluster {
 
     /// The command that runs a node.
     pub(crate) fn command(&self, node: usize) -> Command {
-        let first = 1..=self.first_members;
-        let members: Vec<String> = first.map(|member| format!("{member}={}", self.address(member))).collect();
+        let mut node_itself = Command::new(&self.program);
+        node_itself.args(self.arguments(node));
+        if let Some(mutant) = self.mutant {
+            node_itself = mutated::node(mutant, &node_itself);
+        }
         let inside = self.network.iter().flat_map(|network| network.inside(node));
         let mut words = inside.chain(self.under.get(&node).cloned().unwrap_or_default());
         let mut command = match words.next() {
             Some(first) => {
                 let mut command = Command::new(first);
-                command.args(words).arg(&self.program);
+                command.args(words).arg(node_itself.get_program()).args(node_itself.get_args());
+                let given = node_itself.get_envs();
+                command.envs(given.filter_map(|(name, value)| Some((name, value?))));
                 command
             }
-            None => Command::new(&self.program),
+            None => node_itself,
         };
+        command.stdin(Stdio::piped());
         command
-            .args(["serve", "--exit-with-parent", "--node-id", &node.to_string(), "--log", "info"])
-            .args(["--address", &self.address(node)]);
+    }
+
+    /// What the program is told, to be a node.
+    fn arguments(&self, node: usize) -> Vec<OsString> {
+        let first = 1..=self.first_members;
+        let members: Vec<String> = first.map(|member| format!("{member}={}", self.address(member))).collect();
+        let mut words: Vec<String> =
+            ["serve", "--exit-with-parent", "--log", "info", "--node-id"].map(str::to_owned).to_vec();
+        words.extend([node.to_string(), "--address".to_owned(), self.address(node)]);
         if node > self.first_members {
-            command.arg("--join");
+            words.push("--join".to_owned());
         } else {
-            command.args(["--members", &members.join(",")]);
+            words.extend(["--members".to_owned(), members.join(",")]);
         }
         if let Some(witness) = self.witness {
             if witness <= self.first_members {
-                command.args(["--witnesses", &witness.to_string()]);
+                words.extend(["--witnesses".to_owned(), witness.to_string()]);
             }
-            command.args((witness == node).then_some("--witness"));
+            words.extend((witness == node).then(|| "--witness".to_owned()));
         }
+        words.extend(self.flags.clone());
+        let mut words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
         if self.traced {
-            command.arg("--trace").arg(self.trace(node));
+            words.extend(["--trace".into(), self.trace(node).into()]);
         }
-        command.arg("--data").arg(self.data(node)).args(&self.flags).stdin(Stdio::piped());
-        command
+        words.extend(["--data".into(), self.data(node).into()]);
+        words
     }
 
     /// Starts a node that does not run.

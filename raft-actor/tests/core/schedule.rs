@@ -313,9 +313,9 @@ fn no_random_schedule_breaks_the_five_properties_of_figure_3() {
     let seeds = crate::seeds(SEEDS);
     let total = run(seeds, STEPS, 0, false);
     assert!(total.elections > seeds * 2, "vacuous: {total:?}");
-    assert!(total.commits as u64 > seeds * 15, "vacuous: {total:?}");
+    assert!(total.commits as u64 > seeds * 20, "vacuous: {total:?}");
     assert!(total.crashes as u64 > seeds * 2, "vacuous: {total:?}");
-    assert!(total.damaged as u64 > seeds / 20, "vacuous: {total:?}");
+    assert!(total.damaged as u64 > seeds / 4, "vacuous: {total:?}");
     assert!(total.partitions as u64 > seeds, "vacuous: {total:?}");
     assert!(total.doubled > 1000 && total.lost > 1000 && total.transfers > 200, "vacuous: {total:?}");
     assert!(total.reads as u64 > seeds, "vacuous: {total:?}");

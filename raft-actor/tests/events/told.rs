@@ -253,9 +253,8 @@ fn events_tell_that_a_repaired_node_votes_again() {
         nodes[2].write(1).await.expect("a write, carried to the leader");
         let told = timeout(&*simulator, Duration::from_secs(10), async {
             loop {
-                match events.next().await.expect("it runs").change {
-                    Change::FenceLifted { fence } => return fence,
-                    _ => {}
+                if let Change::FenceLifted { fence } = events.next().await.expect("it runs").change {
+                    return fence;
                 }
             }
         });
