@@ -283,7 +283,7 @@ impl<S: StateMachine> Node<S> {
     }
 
     /// Returns when the node has ended: `None` after a [`Node::shutdown`] in order, else the reason why it
-    /// stopped for good, or was not waited for any longer. A node that has failed is waited for no longer than
+    /// stopped for good, or was not waited for any longer. One that has failed is waited for no longer than
     /// [`Config::shutdown_timeout`]: its disk may hang.
     pub async fn stopped(&self) -> Option<String> {
         let Shared { ending, config, runtime, .. } = &*self.0;
