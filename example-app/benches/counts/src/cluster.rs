@@ -1,5 +1,5 @@
-//! A whole write: three nodes with all their actors, logs in memory and the test kit's network, and clients, on
-//! one thread of tokio. Its clock stands still as long as anybody has work, so no heartbeat is counted.
+//! A whole write: three nodes with all their actors, logs in memory and the test kit's network, and clients,
+//! on one thread of tokio. Its clock stands still as long as anybody has work, so no heartbeat is counted.
 
 use std::sync::{
     Arc,

@@ -1,5 +1,5 @@
-//! From a proposal to its being applied: three bare cores, whose disks and state machines do at once what they
-//! are asked for, and whose messages arrive in the order in which they were sent.
+//! From a proposal to its being applied: three bare cores, whose disks and state machines do at once what
+//! they are asked for, and whose messages arrive in the order in which they were sent.
 
 use std::collections::VecDeque;
 

@@ -1,7 +1,7 @@
 //! Instructions of the hot paths, counted by valgrind and held against those that were recorded.
 //!
-//! A count does not depend on the machine's mood: no clock is read, nothing waits for a disk or a network, and
-//! what chance there is has a seed. So it can be held to a few per cent, where a time could not.
+//! A count does not depend on the machine's mood: no clock is read, nothing waits for a disk or a network,
+//! and what chance there is has a seed. So it can be held to a few per cent, where a time could not.
 
 mod append;
 mod cluster;
@@ -13,8 +13,8 @@ mod record;
 mod report;
 mod valgrind;
 
-/// The example app's store and the wire, as they stand in their crates: so neither the web server nor the command
-/// line beside them has to be built.
+/// The example app's store and the wire, as they stand in their crates: so neither the web server nor the
+/// command line beside them has to be built.
 #[path = "../../../src/kv/mod.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "only a part of it is counted")]
 mod kv;

@@ -30,8 +30,8 @@ pub(crate) fn hold(counted: &[(Path, u64)]) -> Result<bool, String> {
     }
     if !above.is_empty() {
         println!(
-            "\nMore than {TOLERANCE_PERCENT} % above what is recorded: {}. Mend it; or, where it is worth its \
-             price, run with --record and say why in the commit.",
+            "\nMore than {TOLERANCE_PERCENT} % above what is recorded: {}. Mend it; or, where it is worth \
+             its price, run with --record and say why in the commit.",
             above.join(", ")
         );
     }
