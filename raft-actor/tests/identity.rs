@@ -112,6 +112,38 @@ fn a_node_that_lost_its_disk_disturbs_nobody_and_comes_back_as_a_learner() {
 }
 
 #[test]
+fn late_messages_of_a_disk_that_is_gone_do_not_come_between_a_node_and_its_return() {
+    for is_soon_fast in [false, true] {
+        return_while_messages_are_late(is_soon_fast);
+    }
+}
+
+/// Late messages of the old life come before those of the new one, or after the first of them.
+fn return_while_messages_are_late(is_soon_fast: bool) {
+    simulate(async |simulator| {
+        let mut hall = Hall::settled(&simulator).await;
+        let leader = hall.cluster.leader().await;
+        let lost = [1, 2, 3].into_iter().find(|node| NodeId(*node) != leader).expect("there are two");
+        let id = NodeId(lost);
+        hall.cluster.network().slow(id, leader, Duration::from_millis(800));
+        hall.cluster.sleep(Duration::from_millis(700)).await;
+        hall.lose_disk(lost);
+        if is_soon_fast {
+            hall.cluster.network().heal();
+        }
+        hall.cluster.node(leader).remove(id).await.expect("it leaves");
+        hall.start_with(lost, &[]).await;
+        hall.cluster.node(leader).add_learner(id, format!("node {lost}")).await.expect("it is new");
+        hall.cluster.sleep(Duration::from_secs(10)).await;
+        let status = hall.cluster.node(leader).status().await;
+        assert_eq!(status.membership.incarnation(id), hall.cluster.log(id).state().incarnation);
+        assert_eq!(status.peers[&id].match_index, status.commit_index);
+        assert_eq!(hall.refusal_of(lost).await, "", "what is said of its old life is nothing to it");
+        hall.cluster.shutdown().await;
+    });
+}
+
+#[test]
 fn to_record_who_is_who_is_one_entry_and_restarts_add_none() {
     simulate(async |simulator| {
         let mut hall = Hall::settled(&simulator).await;

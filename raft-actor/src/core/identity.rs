@@ -6,6 +6,11 @@
 //! believes nothing until the member was removed and added anew. A node that finds itself recorded with
 //! another log than its own does not campaign.
 //!
+//! Late messages of a node's old life may come when it was removed and added anew, and it may come back with
+//! the folder that it had. So what the leader records is what has answered a round of heartbeats that began
+//! after the node was added ([`Progress::has_answered`]): only the present life can. Until then nothing that
+//! the node says counts, and from then on nothing that is said with another incarnation.
+//!
 //! The genesis tells clusters apart that were founded separately under one cluster id: it is made of the
 //! initial members, or anew when a cluster is recovered from one node, and the first entries of two of them
 //! may look the same. A node that is still taking in the log of the cluster that it joins reads in it what
@@ -14,7 +19,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Raft, State};
+use super::{Raft, State, progress::Progress};
 use crate::{
     core::Effect,
     membership::Membership,
@@ -49,11 +54,6 @@ impl Identities {
     pub(super) fn new(own: u64) -> Identities {
         Identities { own, ..Identities::default() }
     }
-
-    /// Who was added just now may have come before, with another disk.
-    pub(super) fn forget_newcomers(&mut self, before: &Membership, now: &Membership) {
-        self.heard.retain(|node, _| before.contains(*node) || !now.contains(*node));
-    }
 }
 
 impl Raft {
@@ -81,7 +81,7 @@ impl Raft {
         if is_of_another && !is_on(Mutant::BelievesNodesOfAnotherCluster) {
             return Some(Refusal::OtherGenesis { node: peer, refused_by: self.id });
         }
-        let is_other = differ(membership.incarnation(peer), origin.incarnation);
+        let is_other = differ(self.known_incarnation(peer), origin.incarnation);
         let is_other = is_other && !is_on(Mutant::BelievesWhoLostItsDisk);
         is_other.then_some(Refusal::OtherFolder { node: peer })
     }
@@ -140,7 +140,7 @@ impl Raft {
         }
         let (mut any_heard, mut any_silent) = (false, false);
         for node in missing {
-            match self.heard(node) {
+            match self.known_incarnation(node) {
                 0 => any_silent = true,
                 _ => any_heard = true,
             }
@@ -161,16 +161,27 @@ impl Raft {
     pub(super) fn with_heard_incarnations(&self, membership: Membership) -> Membership {
         let nodes: Vec<NodeId> = membership.nodes().collect();
         nodes.into_iter().fold(membership, |membership, node| match membership.incarnation(node) {
-            0 => membership.with_incarnation(node, self.heard(node)),
+            0 => membership.with_incarnation(node, self.known_incarnation(node)),
             _ => membership,
         })
     }
 
-    /// The incarnation that a node was last heard with; 0 where that is not known.
-    fn heard(&self, node: NodeId) -> u64 {
-        if node == self.id {
-            return self.identities.own;
+    /// The incarnation that a node is known by: the recorded one, or else the one that has answered this
+    /// leader since the node was added; 0 where neither is known.
+    fn known_incarnation(&self, node: NodeId) -> u64 {
+        let answered = match &self.state {
+            _ if node == self.id => self.identities.own,
+            State::Leader(leadership) => leadership.peers.get(&node).map_or(0, Progress::incarnation),
+            _ => 0,
+        };
+        match self.membership().incarnation(node) {
+            0 => answered,
+            recorded => recorded,
         }
+    }
+
+    /// The incarnation that a node speaks as; 0 where that is not known.
+    pub(super) fn heard_incarnation(&self, node: NodeId) -> u64 {
         self.identities.heard.get(&node).map_or(0, |heard| heard.origin.incarnation)
     }
 

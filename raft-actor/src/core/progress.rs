@@ -27,6 +27,11 @@ pub(super) struct Progress {
     /// The latest round of heartbeats that was sent, and the latest that was answered (thesis §6.4).
     pub(super) round_sent: u64,
     pub(super) round_heard: u64,
+    /// The first round that began after it was added. What it answered before, it may have answered in a life
+    /// that is over.
+    since_round: u64,
+    /// The incarnation that it has first answered with; 0 where that is not known.
+    incarnation: u64,
     /// When it was last heard in this term.
     pub(super) heard: Option<Time>,
     /// Entries for it are being read back from the log.
@@ -39,7 +44,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Raft Figure 2: a new leader tries right after its own last entry.
-    pub(super) fn new(next_index: LogIndex) -> Progress {
+    pub(super) fn new(next_index: LogIndex, since_round: u64) -> Progress {
         Progress {
             match_index: LogIndex(0),
             next_index,
@@ -50,6 +55,8 @@ impl Progress {
             told_commit: LogIndex(0),
             round_sent: 0,
             round_heard: 0,
+            since_round,
+            incarnation: 0,
             heard: None,
             reading: false,
             needs_snapshot: false,
@@ -75,6 +82,28 @@ impl Progress {
     pub(super) fn snapshot_installed(&mut self, last: LogIndex) {
         self.match_index = self.match_index.max(last);
         self.probe(self.match_index.next(), false);
+    }
+
+    /// It has answered a round, as this incarnation. Tells whether that was after it was added, so that it
+    /// counts.
+    pub(super) fn has_answered(&mut self, round: u64, incarnation: u64) -> bool {
+        if round < self.since_round {
+            return false;
+        }
+        self.round_heard = self.round_heard.max(round);
+        if self.incarnation == 0 {
+            self.incarnation = incarnation;
+        }
+        true
+    }
+
+    /// Whether all that it says by now is of the life that was added.
+    pub(super) fn is_of_this_life(&self) -> bool {
+        self.round_heard >= self.since_round
+    }
+
+    pub(super) fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     pub(super) fn match_index(&self) -> LogIndex {

@@ -211,7 +211,6 @@ impl Raft {
                 // One that left and is back may have lost its disk: what it had before counts for nothing.
                 leadership.peers.retain(|node, _| before.contains(*node) || !membership.contains(*node));
             }
-            self.identities.forget_newcomers(&before, membership);
             for (node, address) in before.addresses() {
                 let departing = Departing { address: address.clone(), until: None };
                 reconfiguration.departing.insert(*node, departing);
@@ -248,8 +247,13 @@ impl Raft {
         let peers = &self.reconfiguration.peers;
         if let State::Leader(leadership) = &mut self.state {
             leadership.peers.retain(|node, _| peers.contains_key(node));
+            // Answers to an earlier round may be those of a node that was here before, with another disk.
+            let since_round = leadership.round + 1;
             for node in peers.keys() {
-                leadership.peers.entry(*node).or_insert_with(|| Progress::new(next_index));
+                leadership.peers.entry(*node).or_insert_with(|| {
+                    leadership.round = since_round;
+                    Progress::new(next_index, since_round)
+                });
             }
         }
     }

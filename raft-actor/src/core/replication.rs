@@ -32,7 +32,7 @@ pub(super) struct Leadership {
 impl Leadership {
     pub(super) fn new(peers: Vec<NodeId>, next_index: LogIndex, now: Time) -> Leadership {
         Leadership {
-            peers: peers.into_iter().map(|peer| (peer, Progress::new(next_index))).collect(),
+            peers: peers.into_iter().map(|peer| (peer, Progress::new(next_index, 0))).collect(),
             term_start: next_index,
             began: now,
             // Raft §5.2: the first heartbeat goes at once.
@@ -115,14 +115,17 @@ impl Raft {
     }
 
     pub(super) fn take_append_reply(&mut self, from: NodeId, reply: AppendEntriesReply) {
+        let incarnation = self.heard_incarnation(from);
         let Raft { state: State::Leader(leadership), log, config, now, .. } = self else { return };
         let Some(peer) = leadership.peers.get_mut(&from) else { return };
+        if !peer.has_answered(reply.round.min(leadership.round), incarnation) {
+            return;
+        }
         let was_silent = peer.heard.is_some_and(|heard| now.since(heard) >= config.election_timeout_max);
         if let Some(feed) = peer.feed.as_mut().filter(|_| was_silent) {
             feed.heard_again();
         }
         peer.heard = Some(*now);
-        peer.round_heard = peer.round_heard.max(reply.round.min(leadership.round));
         match reply.outcome {
             AppendOutcome::Matched { match_index } if match_index <= log.last().index => {
                 peer.matched(match_index);

@@ -289,7 +289,9 @@ impl Raft {
 
     pub(super) fn take_install_reply(&mut self, from: NodeId, reply: InstallSnapshotReply) {
         let Raft { state: State::Leader(leadership), config, now, .. } = self else { return };
-        let Some(peer) = leadership.peers.get_mut(&from) else { return };
+        let Some(peer) = leadership.peers.get_mut(&from).filter(|peer| peer.is_of_this_life()) else {
+            return;
+        };
         peer.heard = Some(*now);
         let Some(feed) = peer.feed.as_mut().filter(|feed| feed.snapshot.id == reply.snapshot_id) else {
             return;

@@ -155,7 +155,8 @@ impl<S: StateMachine> Cluster<S> {
         &self.nodes[&id]
     }
 
-    /// Waits until a leader that runs is known as such to a majority of its voters, and gives it.
+    /// Waits until a leader that runs is known as such to a majority of its voters, and gives it. One that
+    /// was removed, and leads until another does, is not meant.
     pub async fn leader(&self) -> NodeId {
         loop {
             let mut known: BTreeMap<NodeId, NodeId> = BTreeMap::new();
@@ -163,7 +164,7 @@ impl<S: StateMachine> Cluster<S> {
             for node in self.nodes.values() {
                 let status = node.status().await;
                 known.extend(status.leader.map(|leader| (status.id, leader)));
-                if status.role == Role::Leader {
+                if status.role == Role::Leader && status.membership.is_voter(status.id) {
                     leaders.push(status);
                 }
             }

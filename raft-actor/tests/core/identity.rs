@@ -4,13 +4,13 @@ use raft_actor::{
     config::Config,
     core::{Effect, Effects, Input, Raft},
     membership::{Membership, MembershipChange},
-    message::Refusal,
+    message::{InstallSnapshotReply, Message, Refusal},
     types::{Entry, HardState, LogId, LogState, NodeId, Origin, Payload, Role, Term, Time},
 };
 
 use super::{
     cluster::voters,
-    one::{One, append, id, matched, pre_vote, pre_vote_reply, sends, vote},
+    one::{One, append, id, matched, matched_in_round, pre_vote, pre_vote_reply, sends, vote},
 };
 
 const OWN: u64 = 11;
@@ -127,7 +127,8 @@ fn a_peer_of_which_nothing_is_known_is_believed() {
 fn a_leader_records_all_members_in_one_entry_once_it_has_heard_them() {
     let (mut one, effects) = leader(voters(3), &[2]);
     assert_eq!(membership_entries(&effects), [], "3 may be heard in a moment");
-    let effects = identify(&mut one, 3, 13, 0);
+    assert_eq!(membership_entries(&identify(&mut one, 3, 13, 0)), [], "it has answered nothing");
+    let effects = one.receive(3, matched(2, 1));
     assert_eq!(membership_entries(&effects), [recorded()]);
     one.flush();
     one.receive(2, matched(2, 3));
@@ -170,6 +171,7 @@ fn nodes_without_incarnations_record_nothing() {
 fn a_change_need_not_wait_for_what_only_records() {
     let (mut one, _) = leader(voters(3), &[2]);
     identify(&mut one, 3, 13, 0);
+    one.receive(3, matched(2, 1));
     one.flush();
     let change = MembershipChange::new().add_learner(NodeId(4), "d:4");
     let effects = one.input(Input::ChangeMembership { id: 1, change });
@@ -192,35 +194,82 @@ fn what_is_recorded_of_a_member_goes_with_it_and_is_recorded_anew() {
     let back = gone.changed_by(&MembershipChange::new().add_learner(NodeId(3), "c:3")).expect("it is new");
     let (mut one, _) = leader(back, &[2]);
     identify(&mut one, 3, 99, 0);
+    one.receive(3, matched(2, 1));
+    assert_eq!(one.raft.membership().incarnation(NodeId(3)), 99);
+}
+
+/// A leader that has removed 3 and added it again. Rounds are 0 before, and 1 afterwards.
+fn leader_that_has_added_three_again() -> One {
+    let (mut one, _) = leader(voters(3), &[2, 3]);
+    one.receive(3, matched(2, 2));
+    one.flush();
+    assert_eq!(one.raft.membership().incarnation(NodeId(3)), 13);
+    let change = MembershipChange::new().remove(NodeId(3));
+    one.input(Input::ChangeMembership { id: 1, change });
+    for _ in 0..3 {
+        acknowledge(&mut one, 0);
+    }
+    assert!(!one.raft.membership().contains(NodeId(3)));
+    let change = MembershipChange::new().add_learner(NodeId(3), "c:3");
+    one.input(Input::ChangeMembership { id: 2, change });
+    acknowledge(&mut one, 1);
+    one
+}
+
+/// Node 2 has all that the leader has.
+fn acknowledge(one: &mut One, round: u64) {
+    one.flush();
+    answer(one, 2, round);
+    one.flush();
+}
+
+/// A node tells the leader that its log is the same, all of it.
+fn answer(one: &mut One, node: u64, round: u64) {
+    one.receive(node, matched_in_round(2, one.raft.last_log_id().index.0, round));
+}
+
+fn matched_by_three(one: &One) -> u64 {
+    one.raft.status(one.now).peers[&NodeId(3)].match_index.0
+}
+
+#[test]
+fn late_answers_of_a_life_that_is_over_count_for_nothing_in_the_next() {
+    let mut one = leader_that_has_added_three_again();
+    identify(&mut one, 3, 13, 0);
+    answer(&mut one, 3, 0);
+    let installed = InstallSnapshotReply { term: Term(2), snapshot_id: 1, next_offset: 0, installed: true };
+    one.receive(3, Message::InstallSnapshotReply(installed));
+    for _ in 0..40 {
+        one.pass(50);
+        acknowledge(&mut one, 1);
+    }
+    assert_eq!(one.raft.membership().incarnation(NodeId(3)), 0, "its new disk was not heard of yet");
+    assert_eq!(matched_by_three(&one), 0);
+    identify(&mut one, 3, 99, 0);
+    answer(&mut one, 3, 1);
     assert_eq!(one.raft.membership().incarnation(NodeId(3)), 99);
 }
 
 #[test]
-fn a_leader_forgets_how_it_heard_a_node_that_it_adds_anew() {
-    let (mut one, _) = leader(voters(3), &[2, 3]);
-    one.flush();
-    let acknowledge = |one: &mut One| {
-        one.flush();
-        for node in [2, 3] {
-            one.receive(node, matched(2, one.raft.last_log_id().index.0));
-        }
-        one.flush();
-        one.receive(2, matched(2, one.raft.last_log_id().index.0));
-    };
-    acknowledge(&mut one);
+fn a_node_that_comes_back_with_the_folder_that_it_had_is_believed_again() {
+    let mut one = leader_that_has_added_three_again();
+    answer(&mut one, 3, 1);
     assert_eq!(one.raft.membership().incarnation(NodeId(3)), 13);
-    let change = MembershipChange::new().remove(NodeId(3));
-    one.input(Input::ChangeMembership { id: 1, change });
-    acknowledge(&mut one);
-    acknowledge(&mut one);
-    assert!(!one.raft.membership().contains(NodeId(3)));
-    let change = MembershipChange::new().add_learner(NodeId(3), "c:3");
-    one.input(Input::ChangeMembership { id: 2, change });
-    acknowledge(&mut one);
-    one.pass(50);
-    assert_eq!(one.raft.membership().incarnation(NodeId(3)), 0, "its new disk was not heard of yet");
+}
+
+#[test]
+fn once_a_new_life_has_answered_the_old_one_is_not_believed_although_nothing_is_recorded_yet() {
+    let mut one = leader_that_has_added_three_again();
+    let change = MembershipChange::new().add_learner(NodeId(4), "d:4");
+    one.input(Input::ChangeMembership { id: 3, change });
     identify(&mut one, 3, 99, 0);
-    assert_eq!(one.raft.membership().incarnation(NodeId(3)), 99);
+    one.receive(3, matched_in_round(2, 0, 1));
+    assert_eq!(one.raft.membership().incarnation(NodeId(3)), 0, "another change is under way");
+    identify(&mut one, 3, 13, 0);
+    let refusal = Refusal::OtherFolder { node: NodeId(3) };
+    let effects = one.receive(3, matched(2, one.raft.last_log_id().index.0));
+    assert_eq!(disbelieved(&effects), [refusal]);
+    assert_eq!(matched_by_three(&one), 0);
 }
 
 #[test]

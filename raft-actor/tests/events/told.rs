@@ -30,6 +30,8 @@ fn events_tell_all_that_a_status_shows_through_elections_and_transfers() {
                     hall.isolate(leader);
                     hall.cluster.sleep(Duration::from_secs(2)).await;
                     hall.cluster.network().heal();
+                    // Its peers hear it again.
+                    hall.cluster.sleep(Duration::from_secs(1)).await;
                 }
                 hall.cluster.leader().await;
                 hall.hold_all(&mut readers).await;

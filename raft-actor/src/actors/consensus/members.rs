@@ -157,6 +157,12 @@ impl<S: StateMachine> Consensus<S> {
     /// A peer does not believe this node. It says so of what it knows, and may be behind: this node goes on,
     /// and does no harm, because whoever knows better does not believe it either.
     pub(super) fn refused(&mut self, from: NodeId, refusal: Refusal) {
+        let own = self.raft.origin().incarnation;
+        let is_recorded = own != 0 && self.raft.membership().incarnation(self.raft.id()) == own;
+        if is_recorded && self.raft.leader().is_some() && matches!(refusal, Refusal::OtherFolder { .. }) {
+            // The others do believe this node: it is about a late message of its life with an earlier disk.
+            return;
+        }
         if self.refusal.as_ref() != Some(&refusal) {
             tracing::error!(node = %self.raft.id(), peer = %from, "this node is not believed: {refusal}");
             self.refusal = Some(refusal);
