@@ -116,3 +116,8 @@ fn every_dependency_has_its_home_and_its_reason_in_contributing() {
 fn every_locked_dependency_comes_from_the_public_registry() {
     report(places::lock_sources(tree::files()));
 }
+
+#[test]
+fn instructions_are_recorded_with_the_compiler_that_builds_the_tree() {
+    report(places::counts_of_this_toolchain(tree::files()));
+}

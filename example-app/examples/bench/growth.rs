@@ -87,7 +87,7 @@ fn payload(stage: &Stage, round: u64, report: &mut Report) -> Result<(), Failure
             load.keep("put", wrk::puts(100, bytes))?;
             let point = Point { load: &load, cluster: &cluster, system, round, seconds: 3 };
             let mut sample = point.take("put", 16)?;
-            if let Some((_, rate)) = sample.figures.first() {
+            if let Some((_, rate)) = sample.figures.first().filter(|_| bytes > 0) {
                 let mebibytes = rate * bytes as f64 / f64::from(1 << 20);
                 sample.figures.insert(1, ("MiB a second".to_owned(), mebibytes));
             }

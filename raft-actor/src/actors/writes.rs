@@ -40,7 +40,7 @@ struct Forwarded<S: StateMachine> {
 /// See the module.
 pub(crate) struct Writes<S: StateMachine> {
     /// Given to the core; its answer comes with the same step's effects.
-    proposing: VecDeque<Pending<S>>,
+    proposing: Vec<Pending<S>>,
     /// In this leader's log, ascending.
     waiting: VecDeque<(LogId, Waiter<S>)>,
     /// The same by batch: its last entry, and until when its callers may be left waiting.
@@ -60,7 +60,7 @@ impl<S: StateMachine> Writes<S> {
     /// `run` tells this run's batches from those of the node's other runs.
     pub(crate) fn new(run: u32) -> Writes<S> {
         Writes {
-            proposing: VecDeque::new(),
+            proposing: Vec::new(),
             waiting: VecDeque::new(),
             patience: VecDeque::new(),
             overdue: VecDeque::new(),
@@ -84,7 +84,11 @@ impl<S: StateMachine> Writes<S> {
     /// Takes over what the core is about to be asked, and gives the commands to ask with.
     pub(crate) fn propose(&mut self, writes: &mut Vec<Pending<S>>) -> Vec<Bytes> {
         let commands = writes.iter().map(|write| write.command.clone()).collect();
-        self.proposing.extend(writes.drain(..));
+        if self.proposing.is_empty() {
+            std::mem::swap(&mut self.proposing, writes);
+        } else {
+            self.proposing.append(writes);
+        }
         commands
     }
 

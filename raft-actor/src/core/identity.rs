@@ -25,7 +25,7 @@ use crate::{
     membership::Membership,
     message::Refusal,
     mutants::{Mutant, is_on},
-    types::{NodeId, Origin, Time},
+    types::{LogId, NodeId, Origin, Time},
 };
 
 /// So many peers that are no members are remembered.
@@ -41,6 +41,8 @@ pub(super) struct Identities {
     heard: BTreeMap<NodeId, Heard>,
     /// Since when there is somebody whose incarnation is to be recorded.
     unrecorded_since: Option<Time>,
+    /// The newest membership in which nobody's is missing.
+    complete: Option<LogId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -130,12 +132,19 @@ impl Raft {
             self.identities.unrecorded_since = None;
             return;
         };
+        if self.identities.complete == Some(log_id) {
+            return;
+        }
         let is_settled = log_id.index <= self.commit_index
             && self.commit_index >= leadership.term_start
             && !membership.is_joint()
             && leadership.transfer.is_none();
         let mut missing = membership.nodes().filter(|node| membership.incarnation(*node) == 0).peekable();
-        if !is_settled || missing.peek().is_none() {
+        if missing.peek().is_none() {
+            self.identities.complete = Some(log_id);
+            return;
+        }
+        if !is_settled {
             return;
         }
         let (mut any_heard, mut any_silent) = (false, false);
@@ -169,14 +178,10 @@ impl Raft {
     /// The incarnation that a node is known by: the recorded one, or else the one that has answered this
     /// leader since the node was added; 0 where neither is known.
     fn known_incarnation(&self, node: NodeId) -> u64 {
-        let answered = match &self.state {
-            _ if node == self.id => self.identities.own,
-            State::Leader(leadership) => leadership.peers.get(&node).map_or(0, Progress::incarnation),
-            _ => 0,
-        };
-        match self.membership().incarnation(node) {
-            0 => answered,
-            recorded => recorded,
+        match (self.membership().incarnation(node), &self.state) {
+            (0, _) if node == self.id => self.identities.own,
+            (0, State::Leader(leadership)) => leadership.peers.get(&node).map_or(0, Progress::incarnation),
+            (recorded, _) => recorded,
         }
     }
 

@@ -237,6 +237,19 @@ fn a_locked_package_from_elsewhere_is_refused() {
 }
 
 #[test]
+fn counts_of_another_compiler_are_refused() {
+    let broken = |record: &str| {
+        let toolchain = SourceFile::new("rust-toolchain.toml", "[toolchain]\nchannel = \"1.95.0\"\n");
+        let record = SourceFile::new("example-app/benches/counts/recorded.txt", record);
+        places::counts_of_this_toolchain(&[toolchain, record]).len()
+    };
+    assert_eq!(broken("# Counts.\nbuilt by rustc 1.95.0 (59807616e) for x86_64\nput 2872\n"), 0);
+    assert_eq!(broken("# Counts.\nbuilt by rustc 1.94.1 (59807616e) for x86_64\nput 2872\n"), 1);
+    assert_eq!(broken("put 2872\n"), 1);
+    assert_eq!(places::counts_of_this_toolchain(&[]).len(), 1);
+}
+
+#[test]
 fn the_walk_finds_the_workspace() {
     let files = super::tree::files();
     for path in ["raft-actor/src/types.rs", "raft-actor/tests/tidy.rs", "docs/lib.rs", ".gitignore"] {

@@ -173,3 +173,25 @@ pub(super) fn lock_sources(files: &[SourceFile]) -> Vec<Broken> {
     }
     broken
 }
+
+/// Counts that another compiler made are held against nothing, so the record goes with the toolchain.
+pub(super) fn counts_of_this_toolchain(files: &[SourceFile]) -> Vec<Broken> {
+    let find = |path: &str| files.iter().find(|file| file.path == path);
+    let quoted =
+        |line: &str| line.strip_prefix("channel = ").map(|channel| channel.trim_matches('"').to_owned());
+    let channel = find("rust-toolchain.toml").and_then(|file| file.text.lines().find_map(quoted));
+    let Some((record, channel)) = find("example-app/benches/counts/recorded.txt").zip(channel) else {
+        let what = "recorded.txt is missing, or the channel of rust-toolchain.toml".to_owned();
+        return vec![Broken {
+            path: "example-app/benches/counts".into(),
+            line: 1,
+            what,
+            mend: "put it back".into(),
+        }];
+    };
+    if record.text.lines().any(|line| line.starts_with(&format!("built by rustc {channel} "))) {
+        return Vec::new();
+    }
+    let what = format!("what is recorded here was not counted with rustc {channel}");
+    vec![Broken::new(record, 1, what, "count and record again, as docs/src/reference/benchmarks.md says")]
+}
