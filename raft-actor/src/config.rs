@@ -55,10 +55,11 @@ pub struct Config {
     /// How long a node that is told to end waits for its disk and its state machine to let go, after
     /// answering and handing over. Default 10 s.
     pub shutdown_timeout: Duration,
-    /// Entries applied since the last snapshot after which the next is taken. Default 100,000; at least 1.
+    /// Entries applied since the last snapshot after which the next is taken; where the last one holds more
+    /// than 1 MiB, not before the entries have as many bytes as it holds. Default 100,000; at least 1.
     pub snapshot_entries: u64,
-    /// Bytes of entries applied since the last snapshot after which the next is taken. Default 256 MiB; at
-    /// least 1.
+    /// Bytes of entries applied since the last snapshot after which the next is taken, with the same
+    /// exception. Default 256 MiB; at least 1.
     pub snapshot_bytes: u64,
     /// Entries that a snapshot covers and that are kept all the same, for followers that are a little behind.
     /// Default 10,000.

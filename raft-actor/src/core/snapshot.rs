@@ -15,6 +15,9 @@ use crate::{
     types::{LogId, LogIndex, NodeId, Role, SnapshotMeta, Term, Time},
 };
 
+/// Up to here a snapshot costs so little that it does not matter how often it is written.
+const SMALL_BYTES: u64 = 1 << 20;
+
 /// Parts on their way to one peer.
 const WINDOW: u64 = 4;
 
@@ -128,10 +131,15 @@ impl Snapshots {
         self.receiving.as_ref().map(|receiving| (receiving.next_offset, receiving.snapshot.size_bytes))
     }
 
+    /// thesis §5.1.2: not before the log has grown by what the last snapshot holds. Were a large state written
+    /// anew at a fixed distance, writing it would soon take more of the disk than the log does.
     fn is_due(&self, applied: LogIndex, config: &Config) -> bool {
         let entries = applied.0.saturating_sub(self.taken_index.0);
         let bytes = self.given_bytes - self.taken_bytes;
-        entries > 0 && (entries >= config.snapshot_entries || bytes >= config.snapshot_bytes)
+        let held = self.latest.as_ref().map_or(0, |latest| latest.size_bytes);
+        entries > 0
+            && (entries >= config.snapshot_entries || bytes >= config.snapshot_bytes)
+            && (held <= SMALL_BYTES || bytes >= held)
     }
 
     fn is_busy(&self) -> bool {

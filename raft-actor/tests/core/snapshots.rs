@@ -143,6 +143,25 @@ fn a_snapshot_is_taken_after_so_many_bytes() {
 }
 
 #[test]
+fn a_large_state_is_written_anew_once_the_log_has_grown_by_as_much() {
+    let mut one = follower(1, &[1; 8]);
+    one.receive_and_flush(2, append(1, id(1, 8), &[1; 2], 10));
+    assert!(one.input(Input::Applied { index: LogIndex(5) }).contains(&Effect::TakeSnapshot));
+    let size_bytes = 2 << 20;
+    one.input(Input::SnapshotTaken { snapshot: SnapshotMeta { size_bytes, ..snapshot(5, id(1, 5)) } });
+    let (mut last, mut bytes, mut is_due) = (10, 0, false);
+    while !is_due {
+        let message = append(1, id(1, last), &[1; 1000], last + 1000);
+        let Message::AppendEntries(request) = &message else { panic!("{message:?}") };
+        bytes += request.entries.size_bytes();
+        one.receive_and_flush(2, message);
+        last += 1000;
+        is_due = one.input(Input::Applied { index: LogIndex(last) }).contains(&Effect::TakeSnapshot);
+        assert_eq!(is_due, bytes >= size_bytes, "after {bytes} bytes");
+    }
+}
+
+#[test]
 fn without_a_storage_or_with_nothing_applied_no_snapshot_is_taken() {
     let mut one = One::new(voters(3), 1, None, &[1; 8]);
     assert_eq!(one.input(Input::TakeSnapshot), [Effect::SnapshotRefused]);
