@@ -131,8 +131,8 @@ impl Snapshots {
         self.receiving.as_ref().map(|receiving| (receiving.next_offset, receiving.snapshot.size_bytes))
     }
 
-    /// thesis §5.1.2: not before the log has grown by what the last snapshot holds. Were a large state written
-    /// anew at a fixed distance, writing it would soon take more of the disk than the log does.
+    /// thesis §5.1.2: not before the log has grown by what the last snapshot holds. Were a large state
+    /// written anew at a fixed distance, writing it would soon take more of the disk than the log does.
     fn is_due(&self, applied: LogIndex, config: &Config) -> bool {
         let entries = applied.0.saturating_sub(self.taken_index.0);
         let bytes = self.given_bytes - self.taken_bytes;
