@@ -131,8 +131,15 @@ impl Keys {
         versions.filter(|(_, history)| history.at(revision).is_some_and(|at| at.live.is_some())).count()
     }
 
-    /// Sets `key` at `revision`; no value: to the one it has. Answers with what it held before.
-    pub(super) fn put(&mut self, key: Bytes, value: Option<Bytes>, revision: i64) -> Option<KeyValue> {
+    /// Sets `key` at `revision`; no value: to the one it has. Answers with what it held before, where that is
+    /// wanted: to hold a key and a value twice takes memory of its own.
+    pub(super) fn put(
+        &mut self,
+        key: Bytes,
+        value: Option<Bytes>,
+        revision: i64,
+        previous_is_wanted: bool,
+    ) -> Option<KeyValue> {
         let key_bytes = key.len() as u64;
         let Some(history) = self.histories.get_mut(&key) else {
             let live = Live { create_revision: revision, version: 1, value: value.unwrap_or_default() };
@@ -143,20 +150,20 @@ impl Keys {
             return None;
         };
         let history = Arc::make_mut(history);
-        let previous = key_value(&key, &history.newest);
-        let value = value.or_else(|| previous.as_ref().map(|kv| kv.value.clone())).unwrap_or_default();
-        self.size_bytes += value.len() as u64;
-        self.live_bytes += value.len() as u64;
-        let live = match &previous {
-            Some(kv) => {
-                self.live_bytes -= kv.value.len() as u64;
-                Live { create_revision: kv.create_revision, version: kv.version + 1, value }
+        let previous = previous_is_wanted.then(|| key_value(&key, &history.newest)).flatten();
+        let live = match &history.newest.live {
+            Some(held) => {
+                self.live_bytes -= held.value.len() as u64;
+                let value = value.unwrap_or_else(|| held.value.clone());
+                Live { create_revision: held.create_revision, version: held.version + 1, value }
             }
             None => {
                 self.live_bytes += key_bytes;
-                Live { create_revision: revision, version: 1, value }
+                Live { create_revision: revision, version: 1, value: value.unwrap_or_default() }
             }
         };
+        self.size_bytes += live.value.len() as u64;
+        self.live_bytes += live.value.len() as u64;
         history.push(Version { revision, live: Some(live) });
         previous
     }

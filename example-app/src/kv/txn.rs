@@ -141,8 +141,8 @@ impl<'a> Writer<'a> {
     fn do_put(&mut self, put: Put) -> PutReply {
         self.changed = true;
         let value = (!put.ignore_value).then_some(put.value);
-        let previous = self.keys.put(put.key, value, self.revision());
-        PutReply { revision: self.revision(), prev_kv: previous.filter(|_| put.prev_kv) }
+        let prev_kv = self.keys.put(put.key, value, self.revision(), put.prev_kv);
+        PutReply { revision: self.revision(), prev_kv }
     }
 
     /// Deletes keys. Where there are none, nothing has changed, and the revision stays.
