@@ -4,13 +4,20 @@
 //! way at a time, to find where the logs part; while *replicating*, a window of them, bounded by count and
 //! by bytes.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::snapshot::Feed;
 use crate::{
+    config::Config,
     status::{PeerState, PeerStatus},
     types::{LogIndex, Time},
 };
+
+/// So many messages may always be on their way to a peer that answers at once, however little is in them.
+const ALONE_MAX: usize = 2;
+
+/// A peer that takes no longer to flush and answer answers at once.
+const AT_ONCE: Duration = Duration::from_millis(2);
 
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
@@ -19,9 +26,11 @@ pub(super) struct Progress {
     state: PeerState,
     /// A probe is on its way; another goes with the next heartbeat.
     probe_sent: bool,
-    /// AppendEntries on their way: the last index of each, and its bytes.
-    inflight: VecDeque<(LogIndex, u64)>,
+    /// AppendEntries on their way: the last index of each, its bytes, and when it was sent.
+    inflight: VecDeque<(LogIndex, u64, Time)>,
     inflight_bytes: u64,
+    /// How long the latest answer took that took the log further.
+    answered_in: Option<Duration>,
     /// The highest commit index that the peer takes from what was sent to it.
     told_commit: LogIndex,
     /// The latest round of heartbeats that was sent, and the latest that was answered (thesis §6.4).
@@ -52,6 +61,7 @@ impl Progress {
             probe_sent: false,
             inflight: VecDeque::new(),
             inflight_bytes: 0,
+            answered_in: None,
             told_commit: LogIndex(0),
             round_sent: 0,
             round_heard: 0,
@@ -125,21 +135,32 @@ impl Progress {
         }
     }
 
+    /// Whether the `count` entries that are to be sent next are better sent along with those that come in
+    /// until the peer has answered: it answers at once, and a message costs more than that wait. So writes
+    /// that come one by one gather into batches, as bytes do in TCP (Nagle's algorithm, RFC 896).
+    pub(super) fn gathers(&self, count: u64, config: &Config) -> bool {
+        self.inflight.len() >= ALONE_MAX
+            && self.answered_in.is_some_and(|took| took < AT_ONCE)
+            && self.inflight_bytes < config.append_bytes_max
+            && count < config.append_entries_max
+    }
+
     /// Whether it should be told of this commit index although there is nothing else to say: the peer has
     /// the entries, and has not been told.
     pub(super) fn wants_commit(&self, commit: LogIndex) -> bool {
         self.state == PeerState::Replicate && self.told_commit < commit && self.match_index >= commit
     }
 
-    /// An AppendEntries is being sent that ends at `last` with `bytes` of entries (none in a heartbeat).
-    pub(super) fn sent(&mut self, last: LogIndex, bytes: u64, commit: LogIndex, round: u64) {
+    /// An AppendEntries is being sent that ends at `last` with `bytes` of entries (none in a heartbeat), in
+    /// this round and at this time.
+    pub(super) fn sent(&mut self, last: LogIndex, bytes: u64, commit: LogIndex, (round, now): (u64, Time)) {
         self.told_commit = self.told_commit.max(commit.min(last));
         self.round_sent = round;
         match self.state {
             PeerState::Probe => self.probe_sent = true,
             PeerState::Replicate if last >= self.next_index => {
                 self.next_index = last.next();
-                self.inflight.push_back((last, bytes));
+                self.inflight.push_back((last, bytes, now));
                 self.inflight_bytes += bytes;
             }
             PeerState::Replicate | PeerState::Snapshot => {}
@@ -147,13 +168,13 @@ impl Progress {
     }
 
     /// The peer's log is the same as the leader's up to `index`, and flushed.
-    pub(super) fn matched(&mut self, index: LogIndex) {
+    pub(super) fn matched(&mut self, index: LogIndex, now: Time) {
         // Replies may overtake each other: what was once flushed stays so.
         self.match_index = self.match_index.max(index);
-        while self.inflight.front().is_some_and(|(last, _)| *last <= self.match_index) {
-            if let Some((_, bytes)) = self.inflight.pop_front() {
-                self.inflight_bytes -= bytes;
-            }
+        while let Some((_, bytes, sent)) = self.inflight.pop_front_if(|(last, ..)| *last <= self.match_index)
+        {
+            self.inflight_bytes -= bytes;
+            self.answered_in = Some(now.since(sent));
         }
         if self.state == PeerState::Snapshot && self.match_index.next() < self.next_index {
             // It still needs what was purged.

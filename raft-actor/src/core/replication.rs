@@ -128,7 +128,7 @@ impl Raft {
         peer.heard = Some(*now);
         match reply.outcome {
             AppendOutcome::Matched { match_index } if match_index <= log.last().index => {
-                peer.matched(match_index);
+                peer.matched(match_index, *now);
             }
             AppendOutcome::Conflict { rejected, .. }
                 if peer.is_news(rejected.index) && rejected.index == log.purged().index =>
@@ -142,7 +142,7 @@ impl Raft {
                 // most as far as the first entry that is still here.
                 let common = log.highest_within(hint).index.min(rejected.index.previous());
                 if is_on(Mutant::TakesAHintForAMatch) {
-                    return peer.matched(hint.index);
+                    return peer.matched(hint.index, *now);
                 }
                 peer.back_up(common.max(log.purged().index).next());
             }
@@ -182,9 +182,13 @@ impl Raft {
         for (id, peer) in &mut leadership.peers {
             snapshots.feed(*id, peer, log, (term, *now), config, &mut output.snapshots);
             let held_index = if log.membership().1.is_witness(*id) { held } else { LogIndex(0) };
-            let mut is_told = false;
+            let (mut is_told, mut is_told_soon) = (false, false);
             while peer.next_index() <= last && peer.has_room(config.inflight_max, config.inflight_bytes_max) {
                 let next = peer.next_index();
+                is_told_soon = peer.gathers(last.0 - next.0 + 1, config);
+                if is_told_soon {
+                    break;
+                }
                 // The entry before must be known, or the peer could not check it: never a hole.
                 let Some(prev) = log.term_at(next.previous()) else { break };
                 let sliced = log.slice(next, last, config.append_entries_max, config.append_bytes_max);
@@ -200,19 +204,20 @@ impl Raft {
                     break;
                 };
                 let prev_log_id = LogId::new(prev, next.previous());
-                peer.sent(entries[entries.len() - 1].id.index, bytes, commit, round);
+                peer.sent(entries[entries.len() - 1].id.index, bytes, commit, (round, *now));
                 let append =
                     AppendEntries { term, prev_log_id, entries, leader_commit: commit, round, held_index };
                 output.outbox.push((*id, Message::AppendEntries(append)));
                 is_told = true;
             }
-            let is_silent = heartbeat_due || peer.round_sent < round || peer.wants_commit(told_alone);
+            let wants_commit = peer.wants_commit(told_alone) && !is_told_soon;
+            let is_silent = heartbeat_due || peer.round_sent < round || wants_commit;
             if is_told || !is_silent {
                 continue;
             }
             let before = peer.next_index().previous();
             let Some(prev) = log.term_at(before) else { continue };
-            peer.sent(before, 0, commit, round);
+            peer.sent(before, 0, commit, (round, *now));
             let append = AppendEntries {
                 term,
                 prev_log_id: LogId::new(prev, before),
@@ -238,7 +243,7 @@ impl Raft {
     fn send_read(&mut self, to: NodeId, entries: Entries) {
         let term = self.term();
         let commit = self.commit_index;
-        let Raft { state: State::Leader(leadership), log, config, output, .. } = self else { return };
+        let Raft { state: State::Leader(leadership), log, config, output, now, .. } = self else { return };
         let Some(peer) = leadership.peers.get_mut(&to) else { return };
         peer.reading = false;
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
@@ -249,7 +254,7 @@ impl Raft {
             return;
         }
         let round = leadership.round;
-        peer.sent(last.id.index, entries.size_bytes(), commit, round);
+        peer.sent(last.id.index, entries.size_bytes(), commit, (round, *now));
         let prev_log_id = LogId::new(prev, before);
         // The next heartbeat tells a witness what it need not keep.
         let held_index = LogIndex(0);
