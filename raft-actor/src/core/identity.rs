@@ -56,6 +56,11 @@ impl Identities {
     pub(super) fn new(own: u64) -> Identities {
         Identities { own, ..Identities::default() }
     }
+
+    /// The incarnation that a node speaks as; 0 where that is not known.
+    pub(super) fn heard(&self, node: NodeId) -> u64 {
+        self.heard.get(&node).map_or(0, |heard| heard.origin.incarnation)
+    }
 }
 
 impl Raft {
@@ -183,11 +188,6 @@ impl Raft {
             (0, State::Leader(leadership)) => leadership.peers.get(&node).map_or(0, Progress::incarnation),
             (recorded, _) => recorded,
         }
-    }
-
-    /// The incarnation that a node speaks as; 0 where that is not known.
-    pub(super) fn heard_incarnation(&self, node: NodeId) -> u64 {
-        self.identities.heard.get(&node).map_or(0, |heard| heard.origin.incarnation)
     }
 
     /// Whether the newest membership only records who the members are: then every quorum is what it was, and

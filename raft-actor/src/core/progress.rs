@@ -96,13 +96,13 @@ impl Progress {
 
     /// It has answered a round, as this incarnation. Tells whether that was after it was added, so that it
     /// counts.
-    pub(super) fn has_answered(&mut self, round: u64, incarnation: u64) -> bool {
+    pub(super) fn has_answered(&mut self, round: u64, incarnation: impl FnOnce() -> u64) -> bool {
         if round < self.since_round {
             return false;
         }
         self.round_heard = self.round_heard.max(round);
         if self.incarnation == 0 {
-            self.incarnation = incarnation;
+            self.incarnation = incarnation();
         }
         true
     }

@@ -115,10 +115,11 @@ impl Raft {
     }
 
     pub(super) fn take_append_reply(&mut self, from: NodeId, reply: AppendEntriesReply) {
-        let incarnation = self.heard_incarnation(from);
-        let Raft { state: State::Leader(leadership), log, config, now, .. } = self else { return };
+        let Raft { state: State::Leader(leadership), log, config, now, identities, .. } = self else {
+            return;
+        };
         let Some(peer) = leadership.peers.get_mut(&from) else { return };
-        if !peer.has_answered(reply.round.min(leadership.round), incarnation) {
+        if !peer.has_answered(reply.round.min(leadership.round), || identities.heard(from)) {
             return;
         }
         let was_silent = peer.heard.is_some_and(|heard| now.since(heard) >= config.election_timeout_max);
