@@ -28,6 +28,10 @@ use crate::{
 const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 
+/// Where frames are as large on the average, the next file is not zeroed beforehand. To give it its place on
+/// the disk while it is written costs such frames little; zeroes cost them as much again as they are.
+const LARGE_FRAME_BYTES: u64 = 128 << 10;
+
 /// An open folder.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -241,7 +245,8 @@ impl Store {
     /// opened and hardly written costs no zeroes.
     fn prepare_spare(&mut self) {
         let active = self.active();
-        if active.length * 4 > active.header.capacity {
+        let frames = self.last_seq - active.header.last_seq;
+        if active.length * 4 > active.header.capacity && active.length < LARGE_FRAME_BYTES * frames {
             let next = active.header.id + 1;
             self.spares.prepare(self.base.capacity(next));
         }

@@ -1,13 +1,13 @@
 //! The files of purged segments, used again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use raft_actor::{
     storage::LogStorage,
     types::{LogId, LogIndex, Term},
 };
 use raft_storage_file::{
-    FileLog,
+    FileLog, Options,
     disk::simulated::{SimulatedDisk, Unflushed},
 };
 
@@ -73,4 +73,32 @@ fn files_that_are_zeroed_in_the_background_hold_what_is_written_to_them() {
     }
     drop(log);
     assert!(disk.paths().len() < 9, "{:?}", disk.paths());
+}
+
+/// Whether a file for the next segment is there after frames of `bytes` each, once there was time to make
+/// one.
+fn is_prepared_after_frames_of(bytes: usize) -> bool {
+    let disk = SimulatedDisk::new();
+    let options = Options::default().with_spare_in_background(true);
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
+    block_on(log.recover()).unwrap();
+    block_on(log.write(&[vote(1, 1)])).unwrap();
+    // The first segment is of a MiB: half of it, so that the second is to be prepared.
+    for index in 1..=(512 << 10) / bytes as u64 {
+        block_on(log.write(&[append(vec![command(index, 1, bytes)])])).unwrap();
+    }
+    let is_there = || disk.paths().iter().any(|path| path.to_string_lossy().contains("spare"));
+    for _ in 0..200 {
+        if is_there() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+#[test]
+fn the_next_file_is_zeroed_in_time_for_small_frames_and_not_at_all_for_large_ones() {
+    assert!(is_prepared_after_frames_of(3 << 10));
+    assert!(!is_prepared_after_frames_of(256 << 10));
 }
