@@ -102,3 +102,36 @@ fn the_next_file_is_zeroed_in_time_for_small_frames_and_not_at_all_for_large_one
     assert!(is_prepared_after_frames_of(3 << 10));
     assert!(!is_prepared_after_frames_of(256 << 10));
 }
+
+#[test]
+fn a_file_that_was_made_in_haste_is_left_once_a_better_one_is_ready() {
+    let disk = SimulatedDisk::new();
+    let options = Options::default().with_spare_in_background(true);
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
+    block_on(log.recover()).unwrap();
+    let mut model = Model::default();
+    let mut write = |step: Step| {
+        let Step::Write(writes) = &step else { unreachable!("only writes are made below") };
+        block_on(log.write(writes)).unwrap();
+        model.apply(&step);
+    };
+    let segments =
+        || disk.paths().iter().filter(|path| path.extension().is_some_and(|end| end == "seg")).count();
+    // The first segment is of a MiB, the second of four.
+    write(Step::Write(vec![vote(1, 1)]));
+    for index in 1..=5 {
+        write(Step::Write(vec![append(vec![command(index, 1, 256 << 10)])]));
+    }
+    assert_eq!(segments(), 2);
+    let mut index = 6;
+    while segments() == 2 {
+        assert!(index < 500, "the third segment begins before the second is half full");
+        write(Step::Write(vec![append(vec![command(index, 1, 3000)])]));
+        std::thread::sleep(Duration::from_millis(1));
+        index += 1;
+    }
+    for unflushed in [Unflushed::Kept, Unflushed::Dropped, Unflushed::Torn(3)] {
+        let (mut log, state) = open(&disk.crash(unflushed)).unwrap();
+        assert_eq!(Model::of(&mut log, &state).as_ref(), Ok(&model));
+    }
+}
