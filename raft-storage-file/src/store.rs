@@ -28,8 +28,8 @@ use crate::{
 const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 
-/// Where frames are as large, the next file is not zeroed beforehand. To find it its place on the disk while it
-/// is written costs such frames little; zeroes cost as much again as they do.
+/// Where frames are as large, the next file is not zeroed beforehand. To find it its place on the disk while
+/// it is written costs such frames little; zeroes cost as much again as they do.
 const LARGE_FRAME_BYTES: u64 = 128 << 10;
 
 /// An open folder.
