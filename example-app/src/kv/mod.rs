@@ -6,6 +6,7 @@
 //! set between.
 
 mod check;
+mod history;
 mod keys;
 pub mod machine;
 mod range;
