@@ -1,9 +1,9 @@
 //! What one key has held: the newest version as it is handed out, and the older ones packed.
 //!
 //! Most versions are old ones, and hardly anybody asks for them. So they are kept as they stand in a
-//! snapshot, one behind the other in blocks: a version then takes its value and about fifteen bytes. A block
-//! is shared with the views that snapshots are written from, so what a view makes a command copy is the list of
-//! blocks and the one that is still being filled.
+//! snapshot, one behind the other in blocks: a version then takes its value and about fifteen bytes. A full
+//! block is shared with the views that snapshots are written from, so what a view makes a command copy is the
+//! list of blocks and the one that is still being filled.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::words::KeyValue;
 /// When a block is full, in bytes. A larger version has a block to itself.
 const BLOCK_BYTES: usize = 2048;
 
-/// The most that a version takes beside its value: four numbers of ten bytes, and whether it is live.
+/// The most that stands before a version's value: four numbers of ten bytes, and whether it is live.
 const HEAD_BYTES_MAX: usize = 41;
 
 #[derive(Clone, Debug, Serialize)]
@@ -105,63 +105,34 @@ impl Block {
         })
     }
 
+    /// Whether it holds any version of this revision, or of one before.
+    fn begins_by(&self, revision: i64) -> bool {
+        self.versions > 0 && self.first <= revision
+    }
+
+    /// The version in force at `revision`, which it begins by.
+    fn at(&self, revision: i64) -> Option<Packed<'_>> {
+        self.iter().map(|(version, _)| version).take_while(|version| version.revision <= revision).last()
+    }
+
     fn value_bytes(&self) -> u64 {
         self.iter().map(|(version, _)| version.value_bytes()).sum()
     }
 
-    /// Makes room for one more version, but not for more than a block takes.
-    fn reserve(&mut self, bytes: usize) {
-        if self.bytes.capacity() - self.bytes.len() < bytes {
-            let doubled = self.bytes.len().min(BLOCK_BYTES.saturating_sub(self.bytes.len()));
-            self.bytes.reserve_exact(bytes.max(doubled));
+    /// Adds a version, of which `head` and `value` are the bytes.
+    fn push(&mut self, revision: i64, head: &[u8], value: &[u8]) {
+        if self.versions == 0 {
+            self.first = revision;
         }
-    }
-}
-
-/// The versions before the newest, ascending by revision.
-#[derive(Clone, Debug, Default)]
-struct Older {
-    blocks: Vec<Arc<Block>>,
-}
-
-impl Older {
-    /// The block to add a version to that takes at most `bytes`.
-    fn open(&mut self, revision: i64, bytes: usize) -> &mut Block {
-        let fits = |block: &Arc<Block>| block.bytes.len() + bytes <= BLOCK_BYTES;
-        if !self.blocks.last().is_some_and(fits) {
-            if let Some(full) = self.blocks.last_mut().map(Arc::make_mut) {
-                full.bytes.shrink_to_fit();
-            }
-            self.blocks.push(Arc::new(Block { first: revision, ..Block::default() }));
-        }
-        let last = self.blocks.len() - 1;
-        let block = Arc::make_mut(&mut self.blocks[last]);
-        block.reserve(bytes);
-        block.versions += 1;
-        block
+        self.versions += 1;
+        self.bytes.extend_from_slice(head);
+        self.bytes.extend_from_slice(value);
     }
 
-    fn push(&mut self, version: &Version) {
-        let value_bytes = version.live.as_ref().map_or(0, |live| live.value.len());
-        let block = self.open(version.revision, value_bytes + HEAD_BYTES_MAX);
-        let bytes = std::mem::take(&mut block.bytes);
-        // Numbers and bytes can always be encoded, and memory takes them.
-        block.bytes = postcard::to_extend(version, bytes).expect("a version can be encoded");
-    }
-
-    fn push_packed(&mut self, revision: i64, bytes: &[u8]) {
-        self.open(revision, bytes.len()).bytes.extend_from_slice(bytes);
-    }
-
-    /// Forgets all but the version in force at `revision`, and that as well where it is a deletion. The
-    /// versions behind it stay.
+    /// Forgets the versions before the one in force at `revision`, and that as well where it is a deletion.
     fn compact(&mut self, revision: i64) -> u64 {
-        let Some(last) = self.blocks.partition_point(|block| block.first <= revision).checked_sub(1) else {
-            return 0;
-        };
-        let mut forgotten: u64 = self.blocks.drain(..last).map(|block| block.value_bytes()).sum();
-        let mut versions = self.blocks[0].iter().peekable();
-        let (mut gone, mut gone_bytes) = (0, 0);
+        let (mut gone, mut gone_bytes, mut forgotten) = (0, 0, 0);
+        let mut versions = self.iter().peekable();
         while let Some((version, bytes)) = versions.next_if(|(version, _)| version.revision <= revision) {
             let is_in_force = versions.peek().is_none_or(|(next, _)| next.revision > revision);
             if is_in_force && version.live.is_some() {
@@ -171,32 +142,94 @@ impl Older {
             (gone, gone_bytes) = (gone + 1, gone_bytes + bytes.len());
         }
         drop(versions);
-        self.cut(gone, gone_bytes);
+        self.versions -= gone;
+        self.bytes.drain(..gone_bytes);
+        self.bytes.shrink_to_fit();
+        let first = self.iter().next().map(|(version, _)| version.revision);
+        self.first = first.unwrap_or_default();
         forgotten
     }
+}
 
-    /// Takes so many versions, of so many bytes, out of the first block.
-    fn cut(&mut self, gone: u64, gone_bytes: usize) {
-        if gone > 0 {
-            let (whole, bytes) = (&self.blocks[0], self.blocks[0].bytes[gone_bytes..].to_vec());
-            let mut rest = Block { first: 0, versions: whole.versions - gone, bytes };
-            let first = rest.iter().next().map(|(version, _)| version.revision);
-            match first {
-                Some(first) => {
-                    rest.first = first;
-                    self.blocks[0] = Arc::new(rest);
-                }
-                None => drop(self.blocks.remove(0)),
+/// The versions before the newest, ascending by revision.
+#[derive(Clone, Debug, Default)]
+struct Older {
+    full: Vec<Arc<Block>>,
+    /// Behind them.
+    last: Block,
+}
+
+impl Older {
+    fn push(&mut self, version: &Version) {
+        let live = version.live.as_ref();
+        let head =
+            (version.revision, live.map(|live| (live.create_revision, live.version, live.value.len())));
+        let mut buffer = [0; HEAD_BYTES_MAX];
+        let head = postcard::to_slice(&head, &mut buffer).expect("four numbers have room");
+        self.push_packed(version.revision, head, live.map_or(&[], |live| &live.value));
+    }
+
+    fn push_packed(&mut self, revision: i64, head: &[u8], value: &[u8]) {
+        let bytes = self.last.bytes.len() + head.len() + value.len();
+        if bytes > BLOCK_BYTES && self.last.versions > 0 {
+            let mut full = std::mem::take(&mut self.last);
+            if full.bytes.capacity() > full.bytes.len() / 8 * 9 {
+                full.bytes.shrink_to_fit();
             }
+            self.full.push(Arc::new(full));
         }
-        self.blocks.shrink_to_fit();
+        self.reserve(head.len() + value.len());
+        self.last.push(revision, head, value);
+    }
+
+    /// Makes room for a version of so many bytes: twice as much as there was, but no more than what fits.
+    fn reserve(&mut self, bytes: usize) {
+        let held = self.last.bytes.len();
+        if self.last.bytes.capacity() - held < bytes {
+            let doubled = held.min(BLOCK_BYTES.saturating_sub(held));
+            self.last.bytes.reserve_exact(bytes.max(doubled));
+        }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.full.iter().map(|block| &**block).chain([&self.last])
+    }
+
+    fn value_bytes(&self) -> u64 {
+        self.blocks().map(Block::value_bytes).sum()
+    }
+
+    /// How many full blocks begin by `revision`.
+    fn full_by(&self, revision: i64) -> usize {
+        self.full.partition_point(|block| block.first <= revision)
     }
 
     /// The version in force at `revision`.
     fn at(&self, revision: i64) -> Option<Packed<'_>> {
-        let after = self.blocks.partition_point(|block| block.first <= revision);
-        let block = self.blocks.get(after.checked_sub(1)?)?;
-        block.iter().map(|(version, _)| version).take_while(|version| version.revision <= revision).last()
+        if self.last.begins_by(revision) {
+            return self.last.at(revision);
+        }
+        self.full.get(self.full_by(revision).checked_sub(1)?)?.at(revision)
+    }
+
+    /// Forgets all but the version in force at `revision`, and that as well where it is a deletion. The
+    /// versions behind it stay.
+    fn compact(&mut self, revision: i64) -> u64 {
+        let is_in_last = self.last.begins_by(revision);
+        let by = self.full_by(revision);
+        let whole = if is_in_last { by } else { by.saturating_sub(1) };
+        let mut forgotten: u64 = self.full.drain(..whole).map(|block| block.value_bytes()).sum();
+        if is_in_last {
+            forgotten += self.last.compact(revision);
+        } else if by > 0 {
+            let first = Arc::make_mut(&mut self.full[0]);
+            forgotten += first.compact(revision);
+            if first.versions == 0 {
+                self.full.remove(0);
+            }
+        }
+        self.full.shrink_to_fit();
+        forgotten
     }
 }
 
@@ -204,14 +237,15 @@ impl Older {
 #[derive(Clone, Debug)]
 pub(super) struct History {
     newest: Version,
-    older: Older,
+    /// Apart, as many keys are set once.
+    older: Option<Box<Older>>,
 }
 
 impl History {
     /// A key that is created.
     pub(super) fn new(revision: i64, value: Bytes) -> History {
         let live = Live { create_revision: revision, version: 1, value };
-        History { newest: Version { revision, live: Some(live) }, older: Older::default() }
+        History { newest: Version { revision, live: Some(live) }, older: None }
     }
 
     /// What the key holds now.
@@ -227,7 +261,7 @@ impl History {
     /// What the key held at `revision`; `None`: holds now.
     pub(super) fn at(&self, key: &Bytes, revision: Option<i64>) -> Option<KeyValue> {
         match revision.filter(|revision| *revision < self.newest.revision) {
-            Some(revision) => self.older.at(revision)?.unpacked().key_value(key),
+            Some(revision) => self.older.as_ref()?.at(revision)?.unpacked().key_value(key),
             None => self.present(key),
         }
     }
@@ -235,7 +269,11 @@ impl History {
     /// Whether the key existed at `revision`; `None`: exists now.
     pub(super) fn existed(&self, revision: Option<i64>) -> bool {
         match revision.filter(|revision| *revision < self.newest.revision) {
-            Some(revision) => self.older.at(revision).is_some_and(|version| version.live.is_some()),
+            Some(revision) => self
+                .older
+                .as_ref()
+                .and_then(|older| older.at(revision))
+                .is_some_and(|version| version.live.is_some()),
             None => self.newest.live.is_some(),
         }
     }
@@ -258,24 +296,30 @@ impl History {
         self.push(Version { revision, live: None });
     }
 
+    fn older_blocks(&self) -> impl Iterator<Item = &Block> {
+        self.older.iter().flat_map(|older| older.blocks())
+    }
+
     fn push(&mut self, version: Version) {
-        self.older.push(&self.newest);
+        self.older.get_or_insert_default().push(&self.newest);
         self.newest = version;
     }
 
     /// Whether [`History::compact`] at `revision` may find anything to forget.
     pub(super) fn has_older_than(&self, revision: i64) -> bool {
-        self.older.blocks.first().is_some_and(|block| block.first <= revision)
+        self.older_blocks().next().is_some_and(|block| block.begins_by(revision))
     }
 
     /// Forgets what nobody sees who asks at `revision` or later. Answers with the bytes of the values that
     /// are gone.
     pub(super) fn compact(&mut self, revision: i64) -> u64 {
-        if self.newest.revision <= revision {
-            std::mem::take(&mut self.older).blocks.iter().map(|block| block.value_bytes()).sum()
-        } else {
-            self.older.compact(revision)
+        let Some(older) = &mut self.older else { return 0 };
+        if self.newest.revision > revision {
+            return older.compact(revision);
         }
+        let forgotten = older.value_bytes();
+        self.older = None;
+        forgotten
     }
 
     /// Whether it ends with a deletion that nobody sees who asks at `revision` or later.
@@ -285,9 +329,9 @@ impl History {
 
     /// Adds the key and its history to `record`, as it stands in a snapshot.
     pub(super) fn write_to(&self, key: &Bytes, record: &mut Vec<u8>) -> Result<(), postcard::Error> {
-        let versions: u64 = self.older.blocks.iter().map(|block| block.versions).sum();
+        let versions: u64 = self.older_blocks().map(|block| block.versions).sum();
         *record = postcard::to_extend(&(key, &self.newest, versions), std::mem::take(record))?;
-        for block in &self.older.blocks {
+        for block in self.older_blocks() {
             record.extend_from_slice(&block.bytes);
         }
         Ok(())
@@ -304,11 +348,17 @@ impl History {
             if !version.can_follow(last, revision) {
                 return None;
             }
-            older.push_packed(version.revision, rest.split_at(rest.len() - behind.len()).0);
+            older.push_packed(version.revision, rest.split_at(rest.len() - behind.len()).0, &[]);
             (last, rest) = (version.revision, behind);
             value_bytes += version.value_bytes();
         }
         let is_whole = rest.is_empty() && newest.can_follow(last, revision);
-        is_whole.then(|| (key, History { newest: newest.unpacked(), older }, value_bytes))
+        is_whole.then(|| {
+            (
+                key,
+                History { newest: newest.unpacked(), older: Some(Box::new(older)).filter(|_| versions > 0) },
+                value_bytes,
+            )
+        })
     }
 }

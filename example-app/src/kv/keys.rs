@@ -28,6 +28,8 @@ pub(super) struct Keys {
     pub(super) size_bytes: u64,
     /// The bytes of the keys that exist, and of their present values.
     pub(super) live_bytes: u64,
+    /// The revision of the last compaction: the first that can be read. `None` before there was one.
+    pub(super) compacted: Option<i64>,
 }
 
 impl Keys {
@@ -98,6 +100,22 @@ impl Keys {
             }
         }
         deleted
+    }
+
+    /// Forgets what nobody sees who reads at `revision` or later: versions that were not in force any more,
+    /// and deletions. All at once: it looks at every key, and takes apart the history of those that have old
+    /// versions.
+    pub(super) fn compact(&mut self, revision: i64) {
+        self.compacted = Some(revision);
+        let size_bytes = &mut self.size_bytes;
+        self.histories.retain(|key, history| {
+            if history.has_older_than(revision) {
+                *size_bytes -= Arc::make_mut(history).compact(revision);
+            }
+            let is_over = history.is_over(revision);
+            *size_bytes -= if is_over { key.len() as u64 } else { 0 };
+            !is_over
+        });
     }
 
     /// How many keys there are, and every one with its history, ascending.

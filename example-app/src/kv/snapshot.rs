@@ -4,7 +4,8 @@
 //! nanoseconds for each key, during which commands wait, and no memory for values. A command that changes a
 //! key while a view is being written copies that key's history first.
 //!
-//! The bytes are records, each behind its length: first the numbers, then every key with its history.
+//! The bytes are records, each behind its length: first the numbers, then every key with its history. The
+//! revision of the last compaction stands behind the numbers, where there was one.
 
 use std::io::{self, Read, Write};
 
@@ -30,8 +31,11 @@ impl Kv {
         let (revision, term) = (self.revision, self.term);
         let mut writer = io::BufWriter::with_capacity(64 << 10, writer);
         let numbers = Numbers { revision, term, size_bytes, live_bytes, keys: keys as u64 };
-        put(&mut writer, &postcard::to_allocvec(&numbers).map_err(io::Error::other)?)?;
-        let mut record = Vec::new();
+        let mut record = postcard::to_allocvec(&numbers).map_err(io::Error::other)?;
+        if let Some(revision) = self.keys.compacted {
+            record = postcard::to_extend(&revision, record).map_err(io::Error::other)?;
+        }
+        put(&mut writer, &record)?;
         for (key, history) in histories {
             record.clear();
             history.write_to(key, &mut record).map_err(io::Error::other)?;
@@ -45,12 +49,19 @@ impl Kv {
         let mut reader = io::BufReader::with_capacity(64 << 10, reader);
         let mut record = Vec::new();
         take(&mut reader, &mut record)?;
-        let numbers: Numbers = postcard::from_bytes(&record).map_err(io::Error::other)?;
+        let (numbers, behind) = postcard::take_from_bytes::<Numbers>(&record).map_err(io::Error::other)?;
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the snapshot {what}"));
         if !(1..i64::MAX).contains(&numbers.revision) {
             return Err(wrong("is of a revision that no store reaches"));
         }
         let mut keys = Keys::default();
+        if !behind.is_empty() {
+            let revision: i64 = postcard::from_bytes(behind).map_err(io::Error::other)?;
+            if !(0..=numbers.revision).contains(&revision) {
+                return Err(wrong("was compacted at a revision that it has not reached"));
+            }
+            keys.compacted = Some(revision);
+        }
         for _ in 0..numbers.keys {
             take(&mut reader, &mut record)?;
             if !keys.add(&record, numbers.revision) {
