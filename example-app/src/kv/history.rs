@@ -90,6 +90,8 @@ struct Block {
     /// The revision of the first of them.
     first: i64,
     versions: u64,
+    /// The bytes of their values.
+    value_bytes: u64,
     bytes: Vec<u8>,
 }
 
@@ -115,16 +117,13 @@ impl Block {
         self.iter().map(|(version, _)| version).take_while(|version| version.revision <= revision).last()
     }
 
-    fn value_bytes(&self) -> u64 {
-        self.iter().map(|(version, _)| version.value_bytes()).sum()
-    }
-
-    /// Adds a version, of which `head` and `value` are the bytes.
+    /// Adds a version that is encoded as `head` and its value behind it.
     fn push(&mut self, revision: i64, head: &[u8], value: &[u8]) {
         if self.versions == 0 {
             self.first = revision;
         }
         self.versions += 1;
+        self.value_bytes += value.len() as u64;
         self.bytes.extend_from_slice(head);
         self.bytes.extend_from_slice(value);
     }
@@ -143,6 +142,7 @@ impl Block {
         }
         drop(versions);
         self.versions -= gone;
+        self.value_bytes -= forgotten;
         self.bytes.drain(..gone_bytes);
         self.bytes.shrink_to_fit();
         let first = self.iter().next().map(|(version, _)| version.revision);
@@ -166,7 +166,8 @@ impl Older {
             (version.revision, live.map(|live| (live.create_revision, live.version, live.value.len())));
         let mut buffer = [0; HEAD_BYTES_MAX];
         let head = postcard::to_slice(&head, &mut buffer).expect("four numbers have room");
-        self.push_packed(version.revision, head, live.map_or(&[], |live| &live.value));
+        let value: &[u8] = live.map_or(&[], |live| &live.value);
+        self.push_packed(version.revision, head, value);
     }
 
     fn push_packed(&mut self, revision: i64, head: &[u8], value: &[u8]) {
@@ -196,7 +197,7 @@ impl Older {
     }
 
     fn value_bytes(&self) -> u64 {
-        self.blocks().map(Block::value_bytes).sum()
+        self.blocks().map(|block| block.value_bytes).sum()
     }
 
     /// How many full blocks begin by `revision`.
@@ -218,7 +219,7 @@ impl Older {
         let is_in_last = self.last.begins_by(revision);
         let by = self.full_by(revision);
         let whole = if is_in_last { by } else { by.saturating_sub(1) };
-        let mut forgotten: u64 = self.full.drain(..whole).map(|block| block.value_bytes()).sum();
+        let mut forgotten: u64 = self.full.drain(..whole).map(|block| block.value_bytes).sum();
         if is_in_last {
             forgotten += self.last.compact(revision);
         } else if by > 0 {
@@ -348,7 +349,10 @@ impl History {
             if !version.can_follow(last, revision) {
                 return None;
             }
-            older.push_packed(version.revision, rest.split_at(rest.len() - behind.len()).0, &[]);
+            let value = version.live.map_or(&[][..], |live| live.value);
+            // What is encoded last is the value.
+            let head = rest.split_at(rest.len() - behind.len() - value.len()).0;
+            older.push_packed(version.revision, head, value);
             (last, rest) = (version.revision, behind);
             value_bytes += version.value_bytes();
         }
