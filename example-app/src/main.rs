@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// A request makes and drops some two dozen small allocations, on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     example_app::commands::run(std::env::args_os())
 }

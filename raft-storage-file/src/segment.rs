@@ -109,6 +109,8 @@ pub(crate) struct Segment {
     pub(crate) header: SegmentHeader,
     /// Where the next frame goes: the end of the valid ones.
     pub(crate) length: u64,
+    /// Whether all of it has its place on the disk already, so that a flush need not find one.
+    pub(crate) has_place: bool,
 }
 
 impl Segment {
@@ -160,7 +162,7 @@ impl Segment {
             .map_err(|source| corrupt(&path, 0, format!("{}; {ADVICE}", unreadable(&source))))?;
         let header = SegmentHeader::decode(&block)
             .map_err(|detail| corrupt(&path, 0, format!("{detail}; {ADVICE}")))?;
-        let segment = Segment { path, file, length: BLOCK_BYTES, header };
+        let segment = Segment { path, file, length: BLOCK_BYTES, header, has_place: true };
         let header = &segment.header;
         if incarnation.is_some_and(|incarnation| incarnation != header.incarnation) {
             return Err(segment.corrupt(16, "the segment belongs to another store"));
@@ -190,7 +192,7 @@ impl Segment {
         if !is_on(Mutant::LeavesTheFolderUnflushed) {
             disk.sync_folder(&layout.log()).map_err(io_error("flush folder", &layout.log()))?;
         }
-        Ok(Segment { path, file: spare.file, header, length: BLOCK_BYTES })
+        Ok(Segment { path, file: spare.file, header, length: BLOCK_BYTES, has_place: spare.is_zeroed })
     }
 
     /// Closes the segment: from now on the one named must be there.
@@ -226,12 +228,14 @@ impl Segment {
     }
 }
 
-/// A file made ready for a segment: zeroed, flushed, and without a name that means anything.
+/// A file made ready for a segment: zeroed and flushed if there was time, and without a name that means
+/// anything.
 #[derive(Debug)]
 pub(crate) struct Spare {
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn DiskFile>,
     pub(crate) capacity: u64,
+    is_zeroed: bool,
 }
 
 impl Spare {
@@ -245,7 +249,7 @@ impl Spare {
         cancelled: impl Fn() -> bool,
     ) -> Result<Option<Spare>, StorageError> {
         let file = disk.create(path).map_err(io_error("create", path))?;
-        let spare = Spare { path: path.to_owned(), file, capacity };
+        let spare = Spare { path: path.to_owned(), file, capacity, is_zeroed: zeroed };
         if zeroed {
             return spare.zero(cancelled);
         }
@@ -261,7 +265,7 @@ impl Spare {
         cancelled: impl Fn() -> bool,
     ) -> Result<Option<Spare>, StorageError> {
         let file = disk.open(path).map_err(io_error("open", path))?;
-        Spare { path: path.to_owned(), file, capacity }.zero(cancelled)
+        Spare { path: path.to_owned(), file, capacity, is_zeroed: true }.zero(cancelled)
     }
 
     fn zero(self, cancelled: impl Fn() -> bool) -> Result<Option<Spare>, StorageError> {

@@ -74,6 +74,11 @@ impl Spares {
         }
     }
 
+    /// Whether one waits to be taken.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.making.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     /// The one that is ready, or else one made now. A write never waits for zeroes that are still being
     /// written.
     pub(crate) fn take(&mut self, needed: u64, capacity: u64) -> Result<Spare, StorageError> {

@@ -28,6 +28,10 @@ use crate::{
 const SEGMENT_BYTES_MIN: u64 = 16 << 10;
 const FIRST_SEGMENT_BYTES: u64 = 1 << 20;
 
+/// Where frames are as large, the next file is not zeroed beforehand. To find it its place on the disk while it
+/// is written costs such frames little; zeroes cost as much again as they do.
+const LARGE_FRAME_BYTES: u64 = 128 << 10;
+
 /// An open folder.
 #[derive(Debug)]
 pub(crate) struct Store {
@@ -41,6 +45,8 @@ pub(crate) struct Store {
     unmarked: bool,
     buffer: Vec<u8>,
     spares: Spares,
+    /// How large frames were of late.
+    frame_bytes: u64,
     /// Last, so that the folder is free only when all else is closed.
     _lock: Lock,
 }
@@ -88,8 +94,19 @@ impl Store {
         last_seq: u64,
     ) -> Store {
         let spares = Spares::new(base.clone());
-        let (unmarked, buffer) = (false, Vec::new());
-        Store { base, hard_state, picture, segments, last_seq, unmarked, buffer, spares, _lock: lock }
+        let (unmarked, buffer, frame_bytes) = (false, Vec::new(), LARGE_FRAME_BYTES);
+        Store {
+            base,
+            hard_state,
+            picture,
+            segments,
+            last_seq,
+            unmarked,
+            buffer,
+            spares,
+            frame_bytes,
+            _lock: lock,
+        }
     }
 
     /// One group: all of it under one flush, after the flush of the hard state where there is one.
@@ -217,7 +234,9 @@ impl Store {
     fn append_frame(&mut self, header: FrameHeader, runs: &[Entries]) -> Result<u64, StorageError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         encode_frame(&mut buffer, self.active().place(self.active().length), header.clone(), runs);
-        if !self.active().has_room_for(buffer.len() as u64) {
+        // A file that was made in haste is left as soon as there is a better one.
+        let is_better_ready = !self.active().has_place && self.spares.is_ready();
+        if is_better_ready || !self.active().has_room_for(buffer.len() as u64) {
             self.rotate(buffer.len() as u64)?;
             encode_frame(&mut buffer, self.active().place(self.active().length), header, runs);
         }
@@ -230,6 +249,7 @@ impl Store {
         }
         self.segments.back_mut().expect(ONE_SEGMENT).length += buffer.len() as u64;
         self.last_seq += 1;
+        self.frame_bytes = (self.frame_bytes * 7 + buffer.len() as u64) / 8;
         self.prepare_spare();
         buffer.truncate(0);
         buffer.shrink_to(BUFFER_BYTES_KEPT);
@@ -237,11 +257,12 @@ impl Store {
         Ok(offset)
     }
 
-    /// Begins to make the next segment's file in the background, once this one is filling up. A store that is
-    /// opened and hardly written costs no zeroes.
+    /// Begins to make the next segment's file in the background, once this one is filling up, or has no place
+    /// of its own. A store that is opened and hardly written costs no zeroes.
     fn prepare_spare(&mut self) {
         let active = self.active();
-        if active.length * 4 > active.header.capacity {
+        let is_due = !active.has_place || active.length * 4 > active.header.capacity;
+        if is_due && self.frame_bytes < LARGE_FRAME_BYTES {
             let next = active.header.id + 1;
             self.spares.prepare(self.base.capacity(next));
         }

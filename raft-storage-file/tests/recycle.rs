@@ -1,13 +1,13 @@
 //! The files of purged segments, used again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use raft_actor::{
     storage::LogStorage,
     types::{LogId, LogIndex, Term},
 };
 use raft_storage_file::{
-    FileLog,
+    FileLog, Options,
     disk::simulated::{SimulatedDisk, Unflushed},
 };
 
@@ -73,4 +73,65 @@ fn files_that_are_zeroed_in_the_background_hold_what_is_written_to_them() {
     }
     drop(log);
     assert!(disk.paths().len() < 9, "{:?}", disk.paths());
+}
+
+/// Whether a file for the next segment is there after frames of `bytes` each, once there was time to make
+/// one.
+fn is_prepared_after_frames_of(bytes: usize) -> bool {
+    let disk = SimulatedDisk::new();
+    let options = Options::default().with_spare_in_background(true);
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
+    block_on(log.recover()).unwrap();
+    block_on(log.write(&[vote(1, 1)])).unwrap();
+    // The first segment is of a MiB: half of it, so that the second is to be prepared.
+    for index in 1..=(512 << 10) / bytes as u64 {
+        block_on(log.write(&[append(vec![command(index, 1, bytes)])])).unwrap();
+    }
+    let is_there = || disk.paths().iter().any(|path| path.to_string_lossy().contains("spare"));
+    for _ in 0..200 {
+        if is_there() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+#[test]
+fn the_next_file_is_zeroed_in_time_for_small_frames_and_not_at_all_for_large_ones() {
+    assert!(is_prepared_after_frames_of(3 << 10));
+    assert!(!is_prepared_after_frames_of(256 << 10));
+}
+
+#[test]
+fn a_file_that_was_made_in_haste_is_left_once_a_better_one_is_ready() {
+    let disk = SimulatedDisk::new();
+    let options = Options::default().with_spare_in_background(true);
+    let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
+    block_on(log.recover()).unwrap();
+    let mut model = Model::default();
+    let mut write = |step: Step| {
+        let Step::Write(writes) = &step else { unreachable!("only writes are made below") };
+        block_on(log.write(writes)).unwrap();
+        model.apply(&step);
+    };
+    let segments =
+        || disk.paths().iter().filter(|path| path.extension().is_some_and(|end| end == "seg")).count();
+    // The first segment is of a MiB, the second of four.
+    write(Step::Write(vec![vote(1, 1)]));
+    for index in 1..=5 {
+        write(Step::Write(vec![append(vec![command(index, 1, 256 << 10)])]));
+    }
+    assert_eq!(segments(), 2);
+    let mut index = 6;
+    while segments() == 2 {
+        assert!(index < 500, "the third segment begins before the second is half full");
+        write(Step::Write(vec![append(vec![command(index, 1, 3000)])]));
+        std::thread::sleep(Duration::from_millis(1));
+        index += 1;
+    }
+    for unflushed in [Unflushed::Kept, Unflushed::Dropped, Unflushed::Torn(3)] {
+        let (mut log, state) = open(&disk.crash(unflushed)).unwrap();
+        assert_eq!(Model::of(&mut log, &state).as_ref(), Ok(&model));
+    }
 }

@@ -19,6 +19,13 @@ const ALONE_MAX: usize = 2;
 /// A peer that takes no longer to flush and answer answers at once.
 const AT_ONCE: Duration = Duration::from_millis(2);
 
+/// A peer that takes no longer to flush and answer answers soon: it is seldom idle although what it lacks
+/// comes in one message at a time.
+const SOON: Duration = Duration::from_millis(20);
+
+/// What is read back for a peer goes in messages of so small a part of the largest.
+const CATCHING_UP_SHARE: u64 = 4;
+
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
     match_index: LogIndex,
@@ -45,6 +52,8 @@ pub(super) struct Progress {
     pub(super) heard: Option<Time>,
     /// Entries for it are being read back from the log.
     pub(super) reading: bool,
+    /// Entries were read back for it, and it has not been sent all that the log holds since.
+    catches_up: bool,
     /// It has refused what comes right after the purged part of the log.
     pub(super) needs_snapshot: bool,
     /// The snapshot that it is sent, in the state [`PeerState::Snapshot`].
@@ -69,6 +78,7 @@ impl Progress {
             incarnation: 0,
             heard: None,
             reading: false,
+            catches_up: false,
             needs_snapshot: false,
             feed: None,
         }
@@ -125,14 +135,37 @@ impl Progress {
     }
 
     /// Whether another AppendEntries with entries may go.
-    pub(super) fn has_room(&self, inflight_max: u64, inflight_bytes_max: u64) -> bool {
+    ///
+    /// A peer that is far behind, and answers soon, gets one at a time: more would have both machines copy
+    /// and flush without a pause, and everybody's writes wait behind that.
+    pub(super) fn has_room(&self, config: &Config) -> bool {
         match self.state {
             PeerState::Probe => !self.probe_sent,
             PeerState::Snapshot => false,
+            PeerState::Replicate if self.catches_up && self.answered_in.is_none_or(|took| took < SOON) => {
+                self.inflight.is_empty()
+            }
             PeerState::Replicate => {
-                (self.inflight.len() as u64) < inflight_max && self.inflight_bytes < inflight_bytes_max
+                (self.inflight.len() as u64) < config.inflight_max
+                    && self.inflight_bytes < config.inflight_bytes_max
             }
         }
+    }
+
+    /// What it lacks is not in memory any more: it is read back from the log.
+    pub(super) fn reads_back(&mut self) {
+        self.reading = true;
+        self.catches_up = true;
+    }
+
+    /// The log ends at `last`: where that was sent, the peer is not behind any more.
+    pub(super) fn is_sent_up_to(&mut self, last: LogIndex) {
+        self.catches_up &= self.next_index <= last;
+    }
+
+    /// The bytes of entries that go in one message, about.
+    pub(super) fn append_bytes_max(&self, config: &Config) -> u64 {
+        if self.catches_up { config.append_bytes_max / CATCHING_UP_SHARE } else { config.append_bytes_max }
     }
 
     /// Whether the `count` entries that are to be sent next are better sent along with those that come in

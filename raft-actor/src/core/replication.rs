@@ -184,7 +184,8 @@ impl Raft {
             snapshots.feed(*id, peer, log, (term, *now), config, &mut output.snapshots);
             let held_index = if log.membership().1.is_witness(*id) { held } else { LogIndex(0) };
             let (mut is_told, mut is_told_soon) = (false, false);
-            while peer.next_index() <= last && peer.has_room(config.inflight_max, config.inflight_bytes_max) {
+            peer.is_sent_up_to(last);
+            while peer.next_index() <= last && peer.has_room(config) {
                 let next = peer.next_index();
                 is_told_soon = peer.gathers(last.0 - next.0 + 1, config);
                 if is_told_soon {
@@ -192,14 +193,15 @@ impl Raft {
                 }
                 // The entry before must be known, or the peer could not check it: never a hole.
                 let Some(prev) = log.term_at(next.previous()) else { break };
-                let sliced = log.slice(next, last, config.append_entries_max, config.append_bytes_max);
-                let Some((entries, bytes)) = sliced else {
+                let bytes_max = peer.append_bytes_max(config);
+                let Some((entries, bytes)) = log.slice(next, last, config.append_entries_max, bytes_max)
+                else {
                     if !peer.reading {
-                        peer.reading = true;
+                        peer.reads_back();
                         let end = LogIndex(next.0.saturating_add(config.append_entries_max - 1));
                         let last = log.last_uncached().min(end);
                         let reader = LogReader::Peer { peer: *id, term };
-                        let bytes_max = config.append_bytes_max;
+                        let bytes_max = peer.append_bytes_max(config);
                         output.log_reads.push(Effect::ReadLog { reader, first: next, last, bytes_max });
                     }
                     break;
@@ -251,7 +253,7 @@ impl Raft {
         let before = first.id.index.previous();
         let Some(prev) = log.term_at(before) else { return };
         let is_wanted = first.id.index == peer.next_index() && log.agrees_with(&entries);
-        if !is_wanted || !peer.has_room(config.inflight_max, config.inflight_bytes_max) {
+        if !is_wanted || !peer.has_room(config) {
             return;
         }
         let round = leadership.round;
