@@ -87,6 +87,14 @@ pub fn command_line() -> Command {
                 .arg(Arg::new("key").required(true).help("The key"))
                 .arg(switch("prefix", "Every key that begins with it")),
         )
+        .subcommand(
+            with_endpoints(Command::new("compact").about("Forget what was before a revision")).arg(
+                Arg::new("revision")
+                    .required(true)
+                    .value_parser(value_parser!(i64))
+                    .help("The first revision that can still be read"),
+            ),
+        )
 }
 
 fn transfer_command() -> Command {
@@ -364,6 +372,7 @@ fn ask(client: &Client, command: &str, flags: &ArgMatches) -> Result<String, Cli
         "update" => client::change_member(client, command, id(), Some(&text("address")), as_json),
         "put" => client::put(client, &text("key"), &text("value"), as_json),
         "del" => client::delete(client, &text("key"), flags.get_flag("prefix"), as_json),
+        "compact" => client::compact(client, number("revision"), as_json),
         "snapshot" => client::snapshot(client, as_json),
         "transfer" => client::transfer(client, id(), as_json),
         _ => client::status(client, as_json),

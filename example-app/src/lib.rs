@@ -4,6 +4,7 @@ pub mod api;
 pub mod client;
 pub mod cluster;
 pub mod commands;
+pub mod compaction;
 pub mod kv;
 pub mod logs;
 pub mod node;

@@ -18,6 +18,7 @@ use tokio::{
 
 use crate::{
     api::service::Service,
+    compaction,
     node::{self, BeginError},
     settings::Settings,
 };
@@ -109,6 +110,11 @@ where
             let handles = servers.iter().map(|server| server.handle()).collect();
             for server in servers {
                 actix_web::rt::spawn(server);
+            }
+            if settings.auto_compaction_retention > 0 && !settings.witness {
+                let kept = i64::try_from(settings.auto_compaction_retention).unwrap_or(i64::MAX);
+                let interval = settings.auto_compaction_interval;
+                actix_web::rt::spawn(compaction::keep(node.clone(), kept, interval));
             }
             Ok((node, endpoint, handles))
         }

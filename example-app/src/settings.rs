@@ -14,6 +14,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write,
     path::PathBuf,
+    time::Duration,
 };
 
 use config::{Environment, File, FileFormat, Value};
@@ -54,6 +55,10 @@ pub struct Settings {
     pub http_workers: usize,
     /// The largest request body, in bytes.
     pub body_bytes_max: usize,
+    /// How many revisions automatic compaction keeps; 0: there is none.
+    pub auto_compaction_retention: u64,
+    /// How often it comes.
+    pub auto_compaction_interval: Duration,
     /// The size of a log segment, in bytes.
     pub segment_bytes: u64,
     /// What is logged.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod basics;
+mod compaction;
 mod consistency;
 mod disasters;
 mod events;

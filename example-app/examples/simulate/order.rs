@@ -75,6 +75,10 @@ impl Model for Shelf {
             (Operation::Write(command @ Command::Txn(_)), Some(Ok(Reply::Txn(reply)))) => {
                 carry_out(&mut after, command) == Some(reply.succeeded)
             }
+            // Here nothing is known of revisions: those are for who holds the calls against the log. What is
+            // there now does not change by a compaction, nor can a read of the past tell of it.
+            (Operation::Write(Command::Compact(_)), Some(_)) => true,
+            (Operation::Read(Query::Range(range)), Some(_)) if range.revision > 0 => true,
             (Operation::Read(Query::Range(range)), Some(Ok(Reply::Range(reply)))) => {
                 let end = if range.range_end.is_empty() { Some(&range.key) } else { None };
                 let within =
@@ -93,6 +97,7 @@ fn carry_out(pairs: &mut Pairs, command: &Command) -> Option<bool> {
     match command {
         Command::Put(put) => set(pairs, put),
         Command::DeleteRange(delete) => drop(pairs.remove(&delete.key)),
+        Command::Compact(_) => {}
         Command::Txn(txn) => {
             let holds = txn.compare.iter().all(|compare| {
                 let version = pairs.get(&compare.key).map_or(0, |(_, version)| *version);

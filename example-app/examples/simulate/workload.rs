@@ -4,8 +4,8 @@
 mod order;
 
 use example_app::kv::{
-    Answer, Command, Compare, Comparison, DeleteRange, Kv, Operand, Operation as Step, Put, Query, Range,
-    Reply, Txn,
+    Answer, Command, Compact, Compare, Comparison, DeleteRange, Kv, Operand, Operation as Step, Put, Query,
+    Range, Reply, Txn,
 };
 use raft_actor::testkit::{
     linearizability::revisions_are_in_order,
@@ -27,7 +27,7 @@ impl Workload for Shop {
 
     fn next(&self, client: u64, number: u64, chance: &mut Chance) -> Operation<Command, Query> {
         let value = format!("{client}-{number}");
-        match chance.below(10) {
+        match chance.below(12) {
             0..4 => Operation::Write(Command::Put(put(chance, value))),
             4 => Operation::Write(Command::DeleteRange(DeleteRange { prev_kv: true, ..delete(chance) })),
             5..7 => Operation::Write(Command::Txn(compare_and_set(chance, value))),
@@ -35,6 +35,12 @@ impl Workload for Shop {
                 key: KEYS[0].into(),
                 range_end: b"\0".as_slice().into(),
                 ..Range::default()
+            })),
+            8 => Operation::Write(Command::Compact(Compact { revision: chance.below(400) as i64 })),
+            // The past, or what is no more or not yet.
+            9 => Operation::Read(Query::Range(Range {
+                revision: 1 + chance.below(400) as i64,
+                ..range(chance)
             })),
             _ => Operation::Read(Query::Range(range(chance))),
         }

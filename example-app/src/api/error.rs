@@ -109,7 +109,7 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
         let (status, code) = match refusal {
             Refusal::LeaseNotFound => (StatusCode::NOT_FOUND, 5),
-            Refusal::FutureRevision => (StatusCode::BAD_REQUEST, 11),
+            Refusal::FutureRevision | Refusal::Compacted => (StatusCode::BAD_REQUEST, 11),
             Refusal::EmptyKey
             | Refusal::ValueProvided
             | Refusal::LeaseProvided

@@ -1,4 +1,4 @@
-//! /v3/kv/: put, range, deleterange and txn.
+//! /v3/kv/: put, range, deleterange, txn and compaction.
 
 use actix_web::{HttpResponse, web};
 
@@ -10,7 +10,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .service(super::post("/kv/put", put))
         .service(super::post("/kv/range", range))
         .service(super::post("/kv/deleterange", delete_range))
-        .service(super::post("/kv/txn", txn));
+        .service(super::post("/kv/txn", txn))
+        .service(super::post("/kv/compaction", compaction));
 }
 
 async fn put(api: web::Data<Api>, session: InSession, body: Body) -> Result<HttpResponse, ApiError> {
@@ -41,4 +42,10 @@ async fn txn(
         return api.read(Query::Txn(txn), consistency).await;
     }
     api.write(session, Command::Txn(txn)).await
+}
+
+/// Answers once old versions are gone, on the node that answers, whatever `physical` says.
+async fn compaction(api: web::Data<Api>, session: InSession, body: Body) -> Result<HttpResponse, ApiError> {
+    let compact: request::CompactionBody = body.decode()?;
+    api.write(session, Command::Compact(compact.into())).await
 }

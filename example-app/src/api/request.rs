@@ -8,7 +8,8 @@ use super::{
     wire::{self, Named},
 };
 use crate::kv::{
-    Compare, Comparison, DeleteRange, Operand, Operation, Put, Range, Refusal, SortOrder, SortTarget, Txn,
+    Compact, Compare, Comparison, DeleteRange, Operand, Operation, Put, Range, Refusal, SortOrder,
+    SortTarget, Txn,
 };
 
 impl Named for SortOrder {
@@ -147,6 +148,23 @@ pub(super) struct DeleteRangeBody {
 impl From<DeleteRangeBody> for DeleteRange {
     fn from(body: DeleteRangeBody) -> DeleteRange {
         DeleteRange { key: body.key, range_end: body.range_end, prev_kv: body.prev_kv }
+    }
+}
+
+/// A CompactionRequest.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CompactionBody {
+    #[serde(deserialize_with = "wire::number")]
+    revision: i64,
+    /// Whether to wait until old versions are gone. A compaction here is not over before.
+    #[serde(rename = "physical", deserialize_with = "wire::nullable")]
+    _physical: bool,
+}
+
+impl From<CompactionBody> for Compact {
+    fn from(body: CompactionBody) -> Compact {
+        Compact { revision: body.revision }
     }
 }
 

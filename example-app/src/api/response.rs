@@ -32,6 +32,7 @@ pub(super) fn body(header: Header, reply: &Reply) -> Vec<u8> {
         Reply::Range(reply) => json(&RangeJson::new(header, reply)),
         Reply::DeleteRange(reply) => json(&DeleteRangeJson::new(header, reply)),
         Reply::Txn(reply) => json(&TxnJson::new(header, reply)),
+        Reply::Compact => json(&CompactJson { header }),
     }
 }
 
@@ -125,9 +126,14 @@ struct TxnJson<'a> {
 
 impl<'a> TxnJson<'a> {
     fn new(header: Header, reply: &'a TxnReply) -> TxnJson<'a> {
-        let responses = reply.replies.iter().map(OperationJson::from).collect();
+        let responses = reply.replies.iter().filter_map(OperationJson::new).collect();
         TxnJson { header, succeeded: reply.succeeded, responses }
     }
+}
+
+#[derive(Serialize)]
+struct CompactJson {
+    header: Header,
 }
 
 #[derive(Serialize)]
@@ -142,15 +148,17 @@ enum OperationJson<'a> {
     Txn(TxnJson<'a>),
 }
 
-impl<'a> From<&'a Reply> for OperationJson<'a> {
-    fn from(reply: &'a Reply) -> OperationJson<'a> {
-        match reply {
+impl<'a> OperationJson<'a> {
+    fn new(reply: &'a Reply) -> Option<OperationJson<'a>> {
+        Some(match reply {
             Reply::Range(reply) => OperationJson::Range(RangeJson::new(Header::inner(reply.revision), reply)),
             Reply::Put(reply) => OperationJson::Put(PutJson::new(Header::inner(reply.revision), reply)),
             Reply::DeleteRange(reply) => {
                 OperationJson::DeleteRange(DeleteRangeJson::new(Header::inner(reply.revision), reply))
             }
             Reply::Txn(reply) => OperationJson::Txn(TxnJson::new(Header::default(), reply)),
-        }
+            // No operation of a transaction compacts.
+            Reply::Compact => return None,
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! status, snapshot, transfer, get, put and del: what they ask, and how they say what was answered.
+//! status, snapshot, transfer, get, put, del and compact: what they ask, and how they say what was answered.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use raft_actor::types::Role;
@@ -69,6 +69,13 @@ pub fn delete(client: &Client, key: &str, prefix: bool, as_json: bool) -> Result
     }
     let revision = number(&answer["header"]["revision"]);
     Ok(format!("{} deleted at revision {revision}\n", number(&answer["deleted"])))
+}
+
+/// Has all nodes forget what was before `revision`.
+pub fn compact(client: &Client, revision: i64, as_json: bool) -> Result<String, ClientError> {
+    let request = json!({ "revision": revision.to_string(), "physical": true });
+    let answer = client.write("/v3/kv/compaction", &request)?;
+    Ok(if as_json { format!("{answer}\n") } else { format!("compacted revision {revision}\n") })
 }
 
 /// Shows every node's view of itself. An error where none answers.

@@ -12,7 +12,7 @@ use std::{io, time::Duration};
 use serde::Serialize;
 use serde_json::Value;
 
-pub use self::commands::{Get, delete, get, put, snapshot, status, transfer};
+pub use self::commands::{Get, compact, delete, get, put, snapshot, status, transfer};
 pub use self::events::events;
 pub use self::members::{add_member, change_member, members, set_priority};
 pub use self::table::table;

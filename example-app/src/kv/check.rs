@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     keys::{self, Span},
-    words::{Command, DeleteRange, Operation, Put, Query, Range, Refusal, Txn},
+    words::{Command, Compact, DeleteRange, Operation, Put, Query, Range, Refusal, Txn},
 };
 
 /// The most comparisons, or operations of one list, in a transaction and those nested in it, along one path.
@@ -21,6 +21,7 @@ impl Command {
             Command::Put(put) => put.check(),
             Command::DeleteRange(delete) => delete.check(),
             Command::Txn(txn) => txn.check(),
+            Command::Compact(compact) => compact.check(),
         }
     }
 }
@@ -57,6 +58,13 @@ impl Range {
 impl DeleteRange {
     fn check(&self) -> Result<(), Refusal> {
         refuse_empty(&self.key)
+    }
+}
+
+impl Compact {
+    fn check(&self) -> Result<(), Refusal> {
+        // What was before the first revision is as gone as what a compaction has taken. As in etcd.
+        if self.revision < 0 { Err(Refusal::Compacted) } else { Ok(()) }
     }
 }
 

@@ -1,15 +1,10 @@
-//! The keys and every version that each has had.
-//!
-//! A map from the key to its history. The newest version stands apart from the older ones, so a put of a new
-//! key and a read of the present allocate nothing but the answer. Nothing is forgotten before a compaction,
-//! which comes later, so reads at old revisions always find what they ask for.
+//! The keys and every version that each has had since the last compaction: a map from the key to its history.
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use super::words::KeyValue;
+use super::{history::History, words::KeyValue};
 
 /// Some keys that follow each other.
 pub(super) type Span<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
@@ -24,73 +19,6 @@ pub(super) fn span<'a>(key: &'a [u8], range_end: &'a [u8]) -> Option<Span<'a>> {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Version {
-    /// When it was set, or deleted.
-    revision: i64,
-    /// What it was set to; `None` where it was deleted.
-    live: Option<Live>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Live {
-    create_revision: i64,
-    version: i64,
-    value: Bytes,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct History {
-    newest: Version,
-    /// Ascending by revision.
-    older: Vec<Version>,
-}
-
-impl History {
-    /// The version in force at `revision`; `None`: the newest.
-    fn at(&self, revision: Option<i64>) -> Option<&Version> {
-        let Some(revision) = revision.filter(|revision| *revision < self.newest.revision) else {
-            return Some(&self.newest);
-        };
-        let after = self.older.partition_point(|version| version.revision <= revision);
-        after.checked_sub(1).and_then(|position| self.older.get(position))
-    }
-
-    /// Bytes of the present value, if there is one, and of all values.
-    fn bytes(&self) -> (Option<u64>, u64) {
-        let bytes = |version: &Version| version.live.as_ref().map(|live| live.value.len() as u64);
-        let newest = bytes(&self.newest);
-        (newest, newest.unwrap_or(0) + self.older.iter().filter_map(bytes).sum::<u64>())
-    }
-
-    /// Whether its versions follow each other, none behind `revision`.
-    fn is_sound(&self, revision: i64) -> bool {
-        let mut last = 0;
-        self.older.iter().chain([&self.newest]).all(|version| {
-            let is_possible = |live: &Live| {
-                (1..=version.revision).contains(&live.create_revision)
-                    && (1..=version.revision).contains(&live.version)
-            };
-            let follows = version.revision > std::mem::replace(&mut last, version.revision);
-            follows && version.revision <= revision && version.live.as_ref().is_none_or(is_possible)
-        })
-    }
-
-    fn push(&mut self, version: Version) {
-        self.older.push(std::mem::replace(&mut self.newest, version));
-    }
-}
-
-fn key_value(key: &Bytes, version: &Version) -> Option<KeyValue> {
-    version.live.as_ref().map(|live| KeyValue {
-        key: key.clone(),
-        create_revision: live.create_revision,
-        mod_revision: version.revision,
-        version: live.version,
-        value: live.value.clone(),
-    })
-}
-
 /// All keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Keys {
@@ -100,18 +28,20 @@ pub(super) struct Keys {
     pub(super) size_bytes: u64,
     /// The bytes of the keys that exist, and of their present values.
     pub(super) live_bytes: u64,
+    /// The revision of the last compaction: the first that can be read. `None` before there was one.
+    pub(super) compacted: Option<i64>,
 }
 
 impl Keys {
     /// What `key` holds now.
     pub(super) fn get(&self, key: &[u8]) -> Option<KeyValue> {
         let (key, history) = self.histories.get_key_value(key)?;
-        key_value(key, &history.newest)
+        history.present(key)
     }
 
     /// Whether `key` exists now.
     pub(super) fn contains(&self, key: &[u8]) -> bool {
-        self.histories.get(key).is_some_and(|history| history.newest.live.is_some())
+        self.histories.get(key).is_some_and(|history| history.existed(None))
     }
 
     /// Every key of the span that existed at `revision` (`None`: that exists now), ascending, with what it
@@ -122,13 +52,13 @@ impl Keys {
         revision: Option<i64>,
     ) -> impl Iterator<Item = KeyValue> + 'a {
         let versions = self.histories.range::<[u8], _>(span);
-        versions.filter_map(move |(key, history)| key_value(key, history.at(revision)?))
+        versions.filter_map(move |(key, history)| history.at(key, revision))
     }
 
     /// How many keys of the span existed at `revision` (`None`: exist now).
     pub(super) fn count(&self, span: Span<'_>, revision: Option<i64>) -> usize {
         let versions = self.histories.range::<[u8], _>(span);
-        versions.filter(|(_, history)| history.at(revision).is_some_and(|at| at.live.is_some())).count()
+        versions.filter(|(_, history)| history.existed(revision)).count()
     }
 
     /// Sets `key` at `revision`; no value: to the one it has. Answers with what it held before, where that is
@@ -140,31 +70,22 @@ impl Keys {
         revision: i64,
         previous_is_wanted: bool,
     ) -> Option<KeyValue> {
-        let key_bytes = key.len() as u64;
         let Some(history) = self.histories.get_mut(&key) else {
-            let live = Live { create_revision: revision, version: 1, value: value.unwrap_or_default() };
-            self.size_bytes += key_bytes + live.value.len() as u64;
-            self.live_bytes += key_bytes + live.value.len() as u64;
-            let newest = Version { revision, live: Some(live) };
-            self.histories.insert(key, Arc::new(History { newest, older: Vec::new() }));
+            let value = value.unwrap_or_default();
+            let bytes = (key.len() + value.len()) as u64;
+            self.size_bytes += bytes;
+            self.live_bytes += bytes;
+            self.histories.insert(key, Arc::new(History::new(revision, value)));
             return None;
         };
         let history = Arc::make_mut(history);
-        let previous = previous_is_wanted.then(|| key_value(&key, &history.newest)).flatten();
-        let live = match &history.newest.live {
-            Some(held) => {
-                self.live_bytes -= held.value.len() as u64;
-                let value = value.unwrap_or_else(|| held.value.clone());
-                Live { create_revision: held.create_revision, version: held.version + 1, value }
-            }
-            None => {
-                self.live_bytes += key_bytes;
-                Live { create_revision: revision, version: 1, value: value.unwrap_or_default() }
-            }
-        };
-        self.size_bytes += live.value.len() as u64;
-        self.live_bytes += live.value.len() as u64;
-        history.push(Version { revision, live: Some(live) });
+        let previous = if previous_is_wanted { history.present(&key) } else { None };
+        let key_bytes = key.len() as u64;
+        self.live_bytes -= history.present_bytes().map_or(0, |bytes| key_bytes + bytes);
+        history.put(revision, value);
+        let value_bytes = history.present_bytes().unwrap_or(0);
+        self.size_bytes += value_bytes;
+        self.live_bytes += key_bytes + value_bytes;
         previous
     }
 
@@ -172,13 +93,29 @@ impl Keys {
     pub(super) fn delete(&mut self, span: Span<'_>, revision: i64) -> Vec<KeyValue> {
         let mut deleted = Vec::new();
         for (key, history) in self.histories.range_mut::<[u8], _>(span) {
-            if let Some(kv) = key_value(key, &history.newest) {
-                Arc::make_mut(history).push(Version { revision, live: None });
+            if let Some(kv) = history.present(key) {
+                Arc::make_mut(history).delete(revision);
                 self.live_bytes -= (kv.key.len() + kv.value.len()) as u64;
                 deleted.push(kv);
             }
         }
         deleted
+    }
+
+    /// Forgets what nobody sees who reads at `revision` or later: versions that were not in force any more,
+    /// and deletions. All at once: it looks at every key, and takes apart the history of those that have old
+    /// versions.
+    pub(super) fn compact(&mut self, revision: i64) {
+        self.compacted = Some(revision);
+        let size_bytes = &mut self.size_bytes;
+        self.histories.retain(|key, history| {
+            if history.has_older_than(revision) {
+                *size_bytes -= Arc::make_mut(history).compact(revision);
+            }
+            let is_over = history.is_over(revision);
+            *size_bytes -= if is_over { key.len() as u64 } else { 0 };
+            !is_over
+        });
     }
 
     /// How many keys there are, and every one with its history, ascending.
@@ -187,13 +124,12 @@ impl Keys {
         (self.histories.len(), all)
     }
 
-    /// Adds a key with its history, as [`Keys::histories`] gave it out. Whether a store at `revision` can
-    /// have that: later commands rely on it.
-    pub(super) fn add(&mut self, key: Bytes, history: History, revision: i64) -> bool {
-        let (live_bytes, size_bytes) = history.bytes();
+    /// Adds a key from its record in a snapshot. Whether a store at `revision` can have that.
+    pub(super) fn add(&mut self, record: &[u8], revision: i64) -> bool {
+        let Some((key, history, value_bytes)) = History::read_from(record, revision) else { return false };
         let key_bytes = key.len() as u64;
-        self.size_bytes += key_bytes + size_bytes;
-        self.live_bytes += live_bytes.map_or(0, |bytes| key_bytes + bytes);
-        history.is_sound(revision) && self.histories.insert(key, Arc::new(history)).is_none()
+        self.size_bytes += key_bytes + value_bytes;
+        self.live_bytes += history.present_bytes().map_or(0, |bytes| key_bytes + bytes);
+        self.histories.insert(key, Arc::new(history)).is_none()
     }
 }

@@ -3,9 +3,10 @@
 //!
 //! There is one revision for the whole store, which begins at 1; each command that changes something takes
 //! the next. A key remembers the revision that created it, the one that last set it, and how often it was
-//! set between.
+//! set between. A compaction forgets what was before a revision, and is no revision itself.
 
 mod check;
+mod history;
 mod keys;
 pub mod machine;
 mod range;
@@ -18,8 +19,9 @@ mod words;
 pub use self::{
     check::OPERATIONS_MAX,
     words::{
-        Answer, Command, Compare, Comparison, DeleteRange, DeleteRangeReply, KeyValue, Operand, Operation,
-        Put, PutReply, Query, Range, RangeReply, Refusal, Reply, SortOrder, SortTarget, Txn, TxnReply,
+        Answer, Command, Compact, Compare, Comparison, DeleteRange, DeleteRangeReply, KeyValue, Operand,
+        Operation, Put, PutReply, Query, Range, RangeReply, Refusal, Reply, SortOrder, SortTarget, Txn,
+        TxnReply,
     },
 };
 use self::{keys::Keys, txn::Writer};
@@ -35,6 +37,8 @@ pub struct Summary {
     pub size_bytes: u64,
     /// The bytes of the keys that exist, and of their present values.
     pub live_bytes: u64,
+    /// The revision of the last compaction, the first that can be read; `None` before there was one.
+    pub compacted: Option<i64>,
 }
 
 /// The store.
@@ -62,6 +66,7 @@ impl Kv {
                 Command::Put(put) => Reply::Put(writer.put(put)?),
                 Command::DeleteRange(delete) => Reply::DeleteRange(writer.delete_range(&delete)),
                 Command::Txn(txn) => Reply::Txn(writer.txn(txn)?),
+                Command::Compact(compact) => writer.compact(compact)?,
             };
             self.revision = writer.revision();
             Ok(reply)
@@ -73,7 +78,7 @@ impl Kv {
     pub fn query(&self, query: &Query) -> Answer {
         self.answer(query.check().and_then(|()| match query {
             Query::Range(range) => {
-                range.check_revision(self.revision)?;
+                range.check_revision(&self.keys, self.revision)?;
                 Ok(Reply::Range(range.read(&self.keys, self.revision)))
             }
             Query::Txn(txn) => Ok(Reply::Txn(txn.read(&self.keys, self.revision)?)),
@@ -87,8 +92,8 @@ impl Kv {
 
     /// How much the store holds.
     pub fn summary(&self) -> Summary {
-        let Keys { size_bytes, live_bytes, .. } = self.keys;
-        Summary { revision: self.revision, term: self.term, size_bytes, live_bytes }
+        let Keys { size_bytes, live_bytes, compacted, .. } = self.keys;
+        Summary { revision: self.revision, term: self.term, size_bytes, live_bytes, compacted }
     }
 
     fn answer(&self, result: Result<Reply, Refusal>) -> Answer {

@@ -8,9 +8,15 @@ use super::{
 };
 
 impl Range {
-    /// Refuses to read what has not happened yet.
-    pub(super) fn check_revision(&self, present: i64) -> Result<(), Refusal> {
-        if self.revision > present { Err(Refusal::FutureRevision) } else { Ok(()) }
+    /// Refuses to read what has not happened yet, and what is forgotten.
+    pub(super) fn check_revision(&self, keys: &Keys, present: i64) -> Result<(), Refusal> {
+        if self.revision > present {
+            Err(Refusal::FutureRevision)
+        } else if self.revision > 0 && Some(self.revision) < keys.compacted {
+            Err(Refusal::Compacted)
+        } else {
+            Ok(())
+        }
     }
 
     /// Reads. `revision` is the store's, for the answer.

@@ -4,17 +4,14 @@
 //! nanoseconds for each key, during which commands wait, and no memory for values. A command that changes a
 //! key while a view is being written copies that key's history first.
 //!
-//! The bytes are records, each behind its length: first the numbers, then every key with its history.
+//! The bytes are records, each behind its length: first the numbers, then every key with its history. The
+//! revision of the last compaction stands behind the numbers, where there was one.
 
 use std::io::{self, Read, Write};
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
-use super::{
-    Kv,
-    keys::{History, Keys},
-};
+use super::{Kv, keys::Keys};
 
 /// What stands before the keys.
 #[derive(Serialize, Deserialize)]
@@ -33,8 +30,15 @@ impl Kv {
         let (keys, histories) = self.keys.histories();
         let (revision, term) = (self.revision, self.term);
         let mut writer = io::BufWriter::with_capacity(64 << 10, writer);
-        put(&mut writer, &Numbers { revision, term, size_bytes, live_bytes, keys: keys as u64 })?;
-        for record in histories {
+        let numbers = Numbers { revision, term, size_bytes, live_bytes, keys: keys as u64 };
+        let mut record = postcard::to_allocvec(&numbers).map_err(io::Error::other)?;
+        if let Some(revision) = self.keys.compacted {
+            record = postcard::to_extend(&revision, record).map_err(io::Error::other)?;
+        }
+        put(&mut writer, &record)?;
+        for (key, history) in histories {
+            record.clear();
+            history.write_to(key, &mut record).map_err(io::Error::other)?;
             put(&mut writer, &record)?;
         }
         writer.flush()
@@ -43,16 +47,24 @@ impl Kv {
     /// Reads a store that [`Kv::write_to`] has written.
     pub(super) fn read_from(reader: &mut dyn Read) -> io::Result<Kv> {
         let mut reader = io::BufReader::with_capacity(64 << 10, reader);
-        let mut buffer = Vec::new();
-        let numbers: Numbers = take(&mut reader, &mut buffer)?;
+        let mut record = Vec::new();
+        take(&mut reader, &mut record)?;
+        let (numbers, behind) = postcard::take_from_bytes::<Numbers>(&record).map_err(io::Error::other)?;
         let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the snapshot {what}"));
         if !(1..i64::MAX).contains(&numbers.revision) {
             return Err(wrong("is of a revision that no store reaches"));
         }
         let mut keys = Keys::default();
+        if !behind.is_empty() {
+            let revision: i64 = postcard::from_bytes(behind).map_err(io::Error::other)?;
+            if !(0..=numbers.revision).contains(&revision) {
+                return Err(wrong("was compacted at a revision that it has not reached"));
+            }
+            keys.compacted = Some(revision);
+        }
         for _ in 0..numbers.keys {
-            let (key, history): (Bytes, History) = take(&mut reader, &mut buffer)?;
-            if !keys.add(key, history, numbers.revision) {
+            take(&mut reader, &mut record)?;
+            if !keys.add(&record, numbers.revision) {
                 return Err(wrong("has a key whose history cannot be"));
             }
         }
@@ -66,23 +78,23 @@ impl Kv {
     }
 }
 
-fn put(writer: &mut impl Write, record: &impl Serialize) -> io::Result<()> {
-    let bytes = postcard::to_allocvec(record).map_err(io::Error::other)?;
-    writer.write_all(&(bytes.len() as u64).to_le_bytes())?;
-    writer.write_all(&bytes)
+fn put(writer: &mut impl Write, record: &[u8]) -> io::Result<()> {
+    writer.write_all(&(record.len() as u64).to_le_bytes())?;
+    writer.write_all(record)
 }
 
-fn take<T: DeserializeOwned>(reader: &mut impl Read, buffer: &mut Vec<u8>) -> io::Result<T> {
+/// Reads the next record into `record`.
+fn take(reader: &mut impl Read, record: &mut Vec<u8>) -> io::Result<()> {
     let mut length = [0; 8];
     reader.read_exact(&mut length)?;
     let length = u64::from_le_bytes(length);
-    buffer.clear();
+    record.clear();
     // What is not there is not allocated, whatever the length claims.
-    if reader.take(length).read_to_end(buffer)? as u64 != length {
+    if reader.take(length).read_to_end(record)? as u64 != length {
         return Err(io::Error::new(
             io::ErrorKind::UnexpectedEof,
             "the snapshot ends in the middle of a record",
         ));
     }
-    postcard::from_bytes(buffer).map_err(io::Error::other)
+    Ok(())
 }

@@ -4,8 +4,8 @@
 use super::{
     keys::{self, Keys},
     words::{
-        Compare, Comparison, DeleteRange, DeleteRangeReply, KeyValue, Operand, Operation, Put, PutReply,
-        Refusal, Reply, Txn, TxnReply,
+        Compact, Compare, Comparison, DeleteRange, DeleteRangeReply, KeyValue, Operand, Operation, Put,
+        PutReply, Refusal, Reply, Txn, TxnReply,
     },
 };
 
@@ -34,7 +34,7 @@ impl Txn {
         let mut nested = path.nested.iter();
         for operation in self.taken(path.succeeded) {
             match operation {
-                Operation::Range(range) => range.check_revision(revision)?,
+                Operation::Range(range) => range.check_revision(keys, revision)?,
                 Operation::Put(put) => put.check_present(keys)?,
                 Operation::DeleteRange(_) => {}
                 Operation::Txn(txn) => {
@@ -154,6 +154,18 @@ impl<'a> Writer<'a> {
             revision: self.revision(),
             deleted: deleted.len() as i64,
             prev_kvs: if delete.prev_kv { deleted } else { Vec::new() },
+        }
+    }
+
+    /// Forgets what was before a revision, where that is still known and not to come.
+    pub(super) fn compact(&mut self, compact: Compact) -> Result<Reply, Refusal> {
+        if Some(compact.revision) <= self.keys.compacted {
+            Err(Refusal::Compacted)
+        } else if compact.revision > self.revision {
+            Err(Refusal::FutureRevision)
+        } else {
+            self.keys.compact(compact.revision);
+            Ok(Reply::Compact)
         }
     }
 

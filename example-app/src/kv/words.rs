@@ -18,6 +18,8 @@ pub enum Command {
     DeleteRange(DeleteRange),
     /// Compare, then do one list of operations or the other.
     Txn(Txn),
+    /// Forget what was before a revision.
+    Compact(Compact),
 }
 
 /// Something that only reads. It never enters the log.
@@ -114,6 +116,13 @@ pub struct DeleteRange {
     pub range_end: Bytes,
     /// Whether to answer with what was deleted.
     pub prev_kv: bool,
+}
+
+/// Forget what was before a revision: reads at earlier revisions are refused from then on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compact {
+    /// The first revision that can still be read; later than that of the last compaction.
+    pub revision: i64,
 }
 
 /// If everything in `compare` holds, do `success`, else do `failure`; all at one revision.
@@ -235,6 +244,8 @@ pub enum Reply {
     DeleteRange(DeleteRangeReply),
     /// A transaction was carried out.
     Txn(TxnReply),
+    /// Old revisions were forgotten.
+    Compact,
 }
 
 /// A key was set.
@@ -306,4 +317,7 @@ pub enum Refusal {
     /// What to do: read at a revision that an answer has named.
     #[error("etcdserver: mvcc: required revision is a future revision")]
     FutureRevision,
+    /// What to do: read at a later revision, or at the present one.
+    #[error("etcdserver: mvcc: required revision has been compacted")]
+    Compacted,
 }

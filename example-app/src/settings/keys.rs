@@ -87,6 +87,13 @@ pub const KEYS: &[Key] = &[
         "2097152",
         "The largest body of a request, in bytes. A larger one is refused (413).",
     ),
+    key(
+        "auto_compaction_retention",
+        "0",
+        "How many revisions before the present one can be read: the leader has all nodes forget what was\n\
+         earlier. 0: nothing is forgotten before a client asks for it.",
+    ),
+    key("auto_compaction_interval_ms", "300000", "How often it does so, in milliseconds. At least 1."),
     key("segment_bytes", "67108864", "The size of one file of the log, in bytes. At least 16384."),
     key(
         "log",

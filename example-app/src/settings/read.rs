@@ -55,6 +55,8 @@ impl Reader {
             client_addresses: self.addresses("client_addresses"),
             http_workers: self.size("http_workers", 1),
             body_bytes_max: self.size("body_bytes_max", 1),
+            auto_compaction_retention: self.number("auto_compaction_retention", 0),
+            auto_compaction_interval: Duration::from_millis(self.number("auto_compaction_interval_ms", 1)),
             segment_bytes: self.number("segment_bytes", 16 << 10),
             log: self.text("log"),
             trace: Some(self.text("trace")).filter(|file| !file.is_empty()).map(PathBuf::from),

@@ -30,6 +30,8 @@ fn what_nobody_sets_is_at_its_default() {
     assert_eq!(settings.raft, Config::default(), "the table repeats the framework's defaults");
     assert_eq!((settings.address.as_str(), settings.peer_address), ("127.0.0.1:2379", None));
     assert_eq!(settings.members, BTreeMap::from([(NodeId(1), "127.0.0.1:2379".to_owned())]));
+    assert_eq!(settings.auto_compaction_retention, 0, "nothing is forgotten unasked");
+    assert_eq!(settings.auto_compaction_interval, Duration::from_secs(300));
 }
 
 #[test]

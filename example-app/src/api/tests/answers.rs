@@ -18,6 +18,24 @@ async fn a_put_answers_with_a_header_of_strings() {
 }
 
 #[actix_web::test]
+async fn a_compaction_answers_with_the_stores_revision() {
+    let service = Arc::new(Single::default());
+    for value in ["MQ==", "Mg==", "MQ=="] {
+        post(&service, "/v3/kv/put", json!({ "key": "YQ==", "value": value })).await;
+    }
+    let header = json!({ "cluster_id": "77", "member_id": "1", "revision": "4", "raft_term": "3" });
+    for body in [
+        json!({ "revision": "2" }),
+        json!({ "revision": 3, "physical": true }),
+        json!({ "revision": "4", "physical": null }),
+    ] {
+        let answer = post(&service, "/v3/kv/compaction", body).await;
+        assert_eq!(answer, json!({ "header": header }));
+    }
+    assert_eq!(service.with(|kv| kv.summary().compacted), Some(4));
+}
+
+#[actix_web::test]
 async fn a_range_leaves_out_what_is_empty() {
     let service = Arc::new(Single::default());
     let nothing = post(&service, "/v3/kv/range", json!({ "key": "YQ==" })).await;

@@ -84,6 +84,31 @@ async fn the_store_refuses_in_etcds_words() {
 }
 
 #[actix_web::test]
+async fn what_is_compacted_is_refused_in_etcds_words() {
+    let service = Arc::new(Single::default());
+    for value in ["MQ==", "Mg==", "MQ=="] {
+        post(&service, "/v3/kv/put", json!({ "key": "YQ==", "value": value })).await;
+    }
+    post(&service, "/v3/kv/compaction", json!({ "revision": "3" })).await;
+    let compacted = etcd(400, 11, "etcdserver: mvcc: required revision has been compacted");
+    let early = json!({ "key": "YQ==", "revision": "2" });
+    assert_eq!(refused(&service, "/v3/kv/range", early.to_string()).await, compacted);
+    let read = json!({ "request_range": early });
+    assert_eq!(refused(&service, "/v3/kv/txn", json!({ "success": [read] }).to_string()).await, compacted);
+    let put = json!({ "request_put": { "key": "YQ==" } });
+    let both = json!({ "success": [put, read] }).to_string();
+    assert_eq!(refused(&service, "/v3/kv/txn", both).await, compacted);
+    for body in [r#"{"revision": "3"}"#, "{}", r#"{"revision": -1}"#] {
+        assert_eq!(refused(&service, "/v3/kv/compaction", body).await, compacted);
+    }
+    let future = etcd(400, 11, "etcdserver: mvcc: required revision is a future revision");
+    assert_eq!(refused(&service, "/v3/kv/compaction", r#"{"revision": "5"}"#).await, future);
+    let (status, code, words) = refused(&service, "/v3/kv/compaction", r#"{"revision": "x"}"#).await;
+    assert_eq!((status, code), (400, 3), "{words}");
+    assert_eq!(service.with(|kv| (kv.revision(), kv.summary().compacted)), (4, Some(3)));
+}
+
+#[actix_web::test]
 async fn unknown_paths_are_404_and_wrong_methods_405() {
     let service = Arc::new(Single::default());
     assert_eq!(refused(&service, "/v3/kv/nothing", "{}").await, etcd(404, 5, "Not Found"));

@@ -1,5 +1,6 @@
 //! The store, one sentence a test, and against a model that keeps a whole copy of itself for every revision.
 
+mod compaction;
 mod model;
 mod snapshots;
 mod transactions;

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    super::{Command, DeleteRange, KeyValue, Kv, Operation, Put, Query, Range, Reply, Txn},
+    super::{Command, Compact, DeleteRange, KeyValue, Kv, Operation, Put, Query, Range, Refusal, Reply, Txn},
     do_range,
+    snapshots::{restored, written},
 };
 
 type Map = BTreeMap<Bytes, KeyValue>;
@@ -16,11 +17,12 @@ type Map = BTreeMap<Bytes, KeyValue>;
 struct Model {
     /// The map at revision 1, 2, 3 ...
     revisions: Vec<Map>,
+    compacted: Option<i64>,
 }
 
 impl Model {
     fn new() -> Model {
-        Model { revisions: vec![Map::new()] }
+        Model { revisions: vec![Map::new()], compacted: None }
     }
 
     fn revision(&self) -> i64 {
@@ -59,10 +61,25 @@ impl Model {
         }
     }
 
-    fn range(&self, range: &Range) -> Vec<KeyValue> {
+    fn compact(&mut self, compact: Compact) -> Result<(), Refusal> {
+        match compact.revision {
+            revision if Some(revision) <= self.compacted => Err(Refusal::Compacted),
+            revision if revision > self.revision() => Err(Refusal::FutureRevision),
+            revision => {
+                self.compacted = Some(revision);
+                Ok(())
+            }
+        }
+    }
+
+    /// `None` where it is forgotten.
+    fn range(&self, range: &Range) -> Option<Vec<KeyValue>> {
         let revision = if range.revision == 0 { self.revision() } else { range.revision };
+        if Some(revision) < self.compacted {
+            return None;
+        }
         let map = &self.revisions[revision as usize - 1];
-        map.values().filter(|kv| in_range(&kv.key, &range.key, &range.range_end)).cloned().collect()
+        Some(map.values().filter(|kv| in_range(&kv.key, &range.key, &range.range_end)).cloned().collect())
     }
 }
 
@@ -102,6 +119,7 @@ fn a_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         4 => a_put().prop_map(Command::Put),
         2 => a_delete().prop_map(Command::DeleteRange),
+        1 => (0..20_i64).prop_map(|revision| Command::Compact(Compact { revision })),
         1 => vec(an_operation(), 0..4)
             .prop_map(|success| Command::Txn(Txn { success, ..Txn::default() })),
     ]
@@ -112,6 +130,7 @@ fn operations(command: &Command) -> Vec<Operation> {
         Command::Put(put) => vec![Operation::Put(put.clone())],
         Command::DeleteRange(delete) => vec![Operation::DeleteRange(delete.clone())],
         Command::Txn(txn) => txn.success.clone(),
+        Command::Compact(_) => Vec::new(),
     }
 }
 
@@ -126,16 +145,25 @@ proptest! {
         let (mut kv, mut model) = (Kv::default(), Model::new());
         for command in commands {
             let operations = operations(&command);
-            if kv.apply(1, command).result.is_ok() {
+            let compact = if let Command::Compact(compact) = &command { Some(*compact) } else { None };
+            let result = kv.apply(1, command).result;
+            if let Some(compact) = compact {
+                prop_assert_eq!(result, model.compact(compact).map(|()| Reply::Compact));
+            } else if result.is_ok() {
                 model.apply(&operations);
             }
             prop_assert_eq!(kv.revision(), model.revision());
         }
+        let restored = restored(&written(&kv));
         for (key, range_end, past) in reads {
             let revision = (past * (model.revision() + 1) as f64) as i64;
             let range = Range { key, range_end, revision, ..Range::default() };
-            let expected = model.range(&range);
+            let Some(expected) = model.range(&range) else {
+                prop_assert_eq!(kv.query(&Query::Range(range)).result, Err(Refusal::Compacted));
+                continue;
+            };
             let found = do_range(&kv, range.clone());
+            prop_assert_eq!(&do_range(&restored, range.clone()), &found);
             prop_assert_eq!(found.count as usize, expected.len());
             prop_assert_eq!(found.kvs, expected);
             let counted = do_range(&kv, Range { count_only: true, ..range });

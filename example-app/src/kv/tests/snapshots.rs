@@ -2,13 +2,23 @@
 
 use raft_actor::state_machine::StateMachine;
 
-use super::{super::Kv, delete, do_delete, do_put, do_range, put, range, store_of};
+use super::{
+    super::{Command, Compare, Comparison, DeleteRange, Kv, Operand, Operation, Put, Range, Txn},
+    compaction::compact,
+    delete, do_delete, do_put, do_range, put, range, store_of,
+};
 
-fn written(kv: &Kv) -> Vec<u8> {
+pub(super) fn written(kv: &Kv) -> Vec<u8> {
     let view = StateMachine::snapshot(kv).expect("the store has snapshots");
     let mut bytes = Vec::new();
     view(&mut bytes).expect("memory takes it");
     bytes
+}
+
+pub(super) fn restored(mut bytes: &[u8]) -> Kv {
+    let mut kv = Kv::default();
+    kv.restore(&mut bytes).expect("it is whole");
+    kv
 }
 
 #[test]
@@ -60,5 +70,72 @@ fn bytes_that_are_no_snapshot_are_refused_and_change_nothing() {
         let mut lying = bytes.clone();
         lying[at] = number;
         assert!(Kv::default().restore(&mut lying.as_slice()).is_err(), "number {at} is {number}");
+    }
+}
+
+/// Bytes that the first version of the store has written, before there were compactions.
+#[test]
+fn a_snapshot_of_the_first_version_is_read_and_written_as_it_was() {
+    let keys: [&[u8]; 2] = [
+        &[1, 97, 12, 1, 4, 6, 0, 2, 4, 1, 4, 2, 1, 49, 8, 1, 4, 4, 1, 51],
+        &[1, 98, 14, 1, 14, 2, 1, 54, 2, 6, 1, 6, 2, 3, 116, 119, 111, 10, 0],
+    ];
+    let records = [&[14, 3, 8, 3, 2][..], keys[0], keys[1]];
+    let golden: Vec<u8> = records
+        .iter()
+        .flat_map(|record| [&(record.len() as u64).to_le_bytes()[..], record].concat())
+        .collect();
+    let mut kv = store_of(&[("a", "1"), ("b", "two"), ("a", "3")]);
+    do_delete(&mut kv, delete("b", ""));
+    do_put(&mut kv, put("a", ""));
+    kv.apply(3, Command::Put(put("b", "6")));
+    assert_eq!(written(&kv), golden);
+    let old = restored(&golden);
+    assert_eq!((old.summary(), old.summary().compacted), (kv.summary(), None));
+    assert_eq!(do_range(&old, range("\0", "\0")), do_range(&kv, range("\0", "\0")));
+    assert_eq!(written(&old), golden);
+}
+
+/// Commands as they stand in logs.
+#[test]
+fn a_command_is_encoded_as_it_was_in_the_first_version() {
+    let compare = Compare {
+        key: "k".into(),
+        range_end: "".into(),
+        comparison: Comparison::Greater,
+        operand: Operand::Mod(300),
+    };
+    let success = Operation::Put(Put { prev_kv: true, ignore_lease: true, ..put("k", "w") });
+    let failure = Operation::Range(Range { limit: 5, ..range("k", "") });
+    let txn = Txn { compare: vec![compare], success: vec![success], failure: vec![failure] };
+    let golden: [(Command, &[u8]); 3] = [
+        (Command::Put(put("k", "v")), &[0, 1, 107, 1, 118, 0, 0, 0, 0]),
+        (Command::DeleteRange(DeleteRange { prev_kv: true, ..delete("k", "l") }), &[1, 1, 107, 1, 108, 1]),
+        (
+            Command::Txn(txn),
+            &[
+                2, 1, 1, 107, 0, 1, 2, 216, 4, 1, 1, 1, 107, 1, 119, 0, 1, 0, 1, 1, 0, 1, 107, 0, 10, 0, 0,
+                0, 0, 0, 0, 0, 0, 0, 0,
+            ],
+        ),
+    ];
+    for (command, bytes) in golden {
+        assert_eq!(postcard::from_bytes(bytes).as_ref(), Ok(&command));
+        assert_eq!(postcard::to_allocvec(&command).as_deref(), Ok(bytes));
+    }
+}
+
+#[test]
+fn a_snapshot_that_was_compacted_where_it_has_not_been_is_refused() {
+    let mut kv = store_of(&[("a", "1"), ("b", "2")]);
+    assert!(compact(&mut kv, 2).is_ok());
+    let bytes = written(&kv);
+    // The length, five numbers, and the revision of the compaction.
+    assert_eq!(bytes[..14], [6, 0, 0, 0, 0, 0, 0, 0, 6, 1, 4, 4, 2, 4]);
+    assert_eq!(restored(&bytes).summary(), kv.summary());
+    for revision in [1, 8] {
+        let mut lying = bytes.clone();
+        lying[13] = revision;
+        assert!(Kv::default().restore(&mut lying.as_slice()).is_err(), "{revision} stands for a revision");
     }
 }
