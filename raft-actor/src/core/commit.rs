@@ -40,6 +40,10 @@ impl Raft {
     /// of earlier terms are committed only along with it (Raft Figure 8).
     pub(super) fn advance_commit(&mut self) {
         let State::Leader(leadership) = &self.state else { return };
+        if self.commit_index == self.log.last().index {
+            // Nobody has more than is committed: so it is in most batches, where little is written at once.
+            return;
+        }
         let reached = self.membership().quorum_index(|node| {
             if node == self.id {
                 // thesis §10.2.1: the leader's own disk is one vote, and may come last.

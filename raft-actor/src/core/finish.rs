@@ -90,21 +90,21 @@ impl Raft {
         self.relieve_witness();
         self.hand_over();
         self.compact();
-        effects.append(&mut self.output.purges);
+        tell(effects, &mut self.output.purges);
         self.write(effects);
-        effects.append(&mut self.output.events);
+        tell(effects, &mut self.output.events);
         self.acknowledge();
         self.replicate();
         self.release(effects);
         self.give_out();
         self.leave_if_removed();
         self.tell_reads();
-        effects.append(&mut self.output.log_reads);
-        effects.append(&mut self.output.applies);
-        effects.append(&mut self.output.snapshots);
+        tell(effects, &mut self.output.log_reads);
+        tell(effects, &mut self.output.applies);
+        tell(effects, &mut self.output.snapshots);
         self.note_role_change();
-        effects.append(&mut self.output.events);
-        effects.append(&mut self.output.endings);
+        tell(effects, &mut self.output.events);
+        tell(effects, &mut self.output.endings);
         self.log.evict(self.config.cache_bytes_max);
     }
 
@@ -128,6 +128,9 @@ impl Raft {
             held.extend(outbox.drain(..).take(room));
             return;
         }
+        if self.output.held.is_empty() && self.output.outbox.is_empty() {
+            return;
+        }
         while let Some((to, message)) = self.output.held.pop_front() {
             if self.is_still_true(&message) {
                 effects.push(Effect::Send { to, message });
@@ -148,5 +151,12 @@ impl Raft {
             Message::RequestVoteReply(_) => true,
             message => message.term() == Some(self.term()),
         }
+    }
+}
+
+/// Most batches have little to say, and to move nothing is not free.
+fn tell(effects: &mut Effects, news: &mut Vec<Effect>) {
+    if !news.is_empty() {
+        effects.append(news);
     }
 }

@@ -155,14 +155,13 @@ impl Raft {
 
     /// A leader whose newest membership is committed goes on from it.
     pub(super) fn settle_membership(&mut self) {
+        let State::Leader(leadership) = &mut self.state else { return };
         let commit_index = self.commit_index;
         let (log_id, membership) = self.log.membership();
-        let is_joint = membership.is_joint();
-        let State::Leader(leadership) = &mut self.state else { return };
         if log_id.index > commit_index || commit_index < leadership.term_start {
             return;
         }
-        if is_joint {
+        if membership.is_joint() {
             // Raft §6: once C_old,new is committed, the leader appends C_new; whichever leads by now, and
             // once, as C_new is not joint.
             let after = membership.leave_joint();
@@ -180,9 +179,9 @@ impl Raft {
     /// Raft §6: a leader that C_new has no vote for leads until C_new is committed, and no longer. Others
     /// learn of the commit first, and the best of them is told to campaign (thesis §4.2.2).
     pub(super) fn leave_if_removed(&mut self) {
-        let is_over =
-            self.log.membership().0.index <= self.given_index && !self.membership().is_voter(self.id);
-        let Some(leadership) = self.leadership() else { return };
+        let State::Leader(leadership) = &self.state else { return };
+        let (log_id, membership) = self.log.membership();
+        let is_over = log_id.index <= self.given_index && !membership.is_voter(self.id);
         if !is_over || leadership.transfer.is_some() {
             return;
         }
@@ -202,8 +201,14 @@ impl Raft {
 
     /// Has the peers follow the newest membership in the log: as it is appended, and as it is truncated.
     pub(super) fn follow_membership(&mut self) {
+        let is_news = self.reconfiguration.followed.0 != Some(self.log.membership().0);
+        if is_news || !self.reconfiguration.departing.is_empty() {
+            self.update_peers(is_news);
+        }
+    }
+
+    fn update_peers(&mut self, is_news: bool) {
         let (log_id, membership) = self.log.membership();
-        let is_news = self.reconfiguration.followed.0 != Some(log_id);
         if is_news {
             let reconfiguration = &mut self.reconfiguration;
             let (_, before) = mem::replace(&mut reconfiguration.followed, (Some(log_id), membership.clone()));
@@ -215,8 +220,6 @@ impl Raft {
                 let departing = Departing { address: address.clone(), until: None };
                 reconfiguration.departing.insert(*node, departing);
             }
-        } else if self.reconfiguration.departing.is_empty() {
-            return;
         }
         let until = self.now.after(self.config.election_timeout_max);
         let is_committed = log_id.index <= self.commit_index;

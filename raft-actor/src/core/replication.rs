@@ -169,6 +169,9 @@ impl Raft {
 
     /// Sends each peer, in ascending order, what its window allows, or a heartbeat where one is due.
     pub(super) fn replicate(&mut self) {
+        if !matches!(self.state, State::Leader(_)) {
+            return;
+        }
         let commit = self.commit_index;
         let told_alone = self.commit_told_alone();
         let term = self.term();
@@ -182,7 +185,8 @@ impl Raft {
         let last = log.last().index;
         for (id, peer) in &mut leadership.peers {
             snapshots.feed(*id, peer, log, (term, *now), config, &mut output.snapshots);
-            let held_index = if log.membership().1.is_witness(*id) { held } else { LogIndex(0) };
+            let is_witness = has_witnesses && log.membership().1.is_witness(*id);
+            let held_index = if is_witness { held } else { LogIndex(0) };
             let (mut is_told, mut is_told_soon) = (false, false);
             peer.is_sent_up_to(last);
             while peer.next_index() <= last && peer.has_room(config) {

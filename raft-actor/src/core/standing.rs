@@ -56,7 +56,7 @@ impl Raft {
     /// This leader has flushed its first entry and a quorum has it; as a witness, it hands over as soon as
     /// somebody who has a state machine has its last entry.
     pub(super) fn relieve_witness(&mut self) {
-        if !self.is_witness() {
+        if !matches!(self.state, State::Leader(_)) || !self.is_witness() {
             return;
         }
         let heir = self.successor(None);
