@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
-    /// How often a leader says that it lives. Default 50 ms. At most a third of `election_timeout_min`.
+    /// How often a leader says that it lives: default 50 ms, at most a third of `election_timeout_min`. While
+    /// there is nothing to do it does so each third of `election_timeout_min`.
     pub heartbeat_interval: Duration,
     /// The shortest time without a leader after which a node campaigns. Default 300 ms.
     pub election_timeout_min: Duration,
@@ -27,7 +28,7 @@ pub struct Config {
     /// Bytes of entries on their way to one peer, unanswered; and of those that wait for the state machine.
     /// Default 16 MiB.
     pub inflight_bytes_max: u64,
-    /// Bytes of the newest entries kept in memory for peers and the state machine. Default 64 MiB.
+    /// Bytes of the newest entries kept in memory for peers and the state machine. Default 8 MiB.
     pub cache_bytes_max: u64,
     /// Bytes of one encoded command. Default 2 MiB.
     pub command_bytes_max: u64,
@@ -80,7 +81,7 @@ impl Default for Config {
             append_bytes_max: 1 << 20,
             inflight_max: 256,
             inflight_bytes_max: 16 << 20,
-            cache_bytes_max: 64 << 20,
+            cache_bytes_max: 8 << 20,
             command_bytes_max: 2 << 20,
             writes_max: 65_536,
             write_bytes_max: 64 << 20,

@@ -106,7 +106,11 @@ pub const KEYS: &[Key] = &[
         "A file to which every step of this node's Raft core is appended, a line of JSON each; it grows\n\
          without end. Not set: nothing is recorded.",
     ),
-    key("heartbeat_interval_ms", "50", "How often a leader says that it lives, in milliseconds."),
+    key(
+        "heartbeat_interval_ms",
+        "50",
+        "How often a leader says that it lives, in milliseconds. An idle one: each third of the next.",
+    ),
     key(
         "election_timeout_min_ms",
         "300",
@@ -160,7 +164,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "cache_bytes_max",
-        "67108864",
+        "8388608",
         "Bytes of the newest entries that are kept in memory for peers and the store.",
     ),
     key("command_bytes_max", "2097152", "Bytes of one command in the log. At least 1."),

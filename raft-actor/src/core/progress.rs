@@ -184,6 +184,11 @@ impl Progress {
         self.state == PeerState::Replicate && self.told_commit < commit && self.match_index >= commit
     }
 
+    /// Whether the peer has all up to `last`, and was told that all of it is committed.
+    pub(super) fn is_told_all(&self, last: LogIndex) -> bool {
+        self.state == PeerState::Replicate && self.match_index >= last && self.told_commit >= last
+    }
+
     /// An AppendEntries is being sent that ends at `last` with `bytes` of entries (none in a heartbeat), in
     /// this round and at this time.
     pub(super) fn sent(&mut self, last: LogIndex, bytes: u64, commit: LogIndex, (round, now): (u64, Time)) {

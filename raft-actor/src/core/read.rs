@@ -36,7 +36,7 @@ pub(super) struct Readers {
     /// When the latest confirmed round began.
     confirmed_since: Option<Time>,
     /// The lease was of use since the last heartbeat; the next one renews it.
-    lease_used: bool,
+    pub(super) lease_used: bool,
     /// A successor was told to campaign, and may do so at any time in this term.
     lease_ended: bool,
 }
@@ -152,8 +152,8 @@ impl Raft {
     pub(super) fn confirm_reads(&mut self) {
         self.end_round();
         let commit_index = self.commit_index;
-        let now = self.now;
-        let Some(leadership) = self.leadership() else { return };
+        let Raft { state: State::Leader(leadership), config, now, .. } = self else { return };
+        let now = *now;
         let renews = leadership.is_heartbeat_due() && mem::take(&mut leadership.readers.lease_used);
         let readers = &mut leadership.readers;
         // thesis §6.4, step 1: until an entry of its own term is committed, a leader does not know what is.
@@ -162,11 +162,12 @@ impl Raft {
         if (readers.waiting.is_empty() && !renews) || readers.confirming.is_some() || !knows_commit {
             return;
         }
-        leadership.round += 1;
         let waiting = mem::take(&mut readers.waiting);
+        leadership.round += 1;
+        leadership.becomes_busy(now, config);
         let number = leadership.round;
         let round = Round { number, began: now, read_index: commit_index, readers: waiting };
-        readers.confirming = Some(round);
+        leadership.readers.confirming = Some(round);
         // A leader that is a quorum by itself needs nobody's answer.
         self.end_round();
     }

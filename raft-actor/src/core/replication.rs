@@ -7,6 +7,7 @@ use super::{
     transfer::Transfer,
 };
 use crate::{
+    config::Config,
     message::{AppendEntries, AppendEntriesReply, AppendOutcome, Message},
     mutants::{Mutant, is_on},
     types::{Entries, Entry, LogId, LogIndex, NodeId, Payload, Time},
@@ -50,6 +51,18 @@ impl Leadership {
         self.heartbeat_due
     }
 
+    /// Something is on its way to the peers: heartbeats find out soon where it is lost.
+    pub(super) fn becomes_busy(&mut self, now: Time, config: &Config) {
+        self.heartbeat_at = self.heartbeat_at.min(now.after(config.heartbeat_interval));
+    }
+
+    /// Whether nobody would miss a heartbeat: every peer has the whole log and was told that it is
+    /// committed, and nobody relies on the lease.
+    fn is_idle(&self, last: LogIndex) -> bool {
+        let is_relied_on = self.readers.lease_used || self.transfer.is_some();
+        !is_relied_on && self.peers.values().all(|peer| peer.is_told_all(last))
+    }
+
     pub(super) fn deadline(&self) -> Time {
         let transfer = self.transfer.as_ref().map(|transfer| transfer.deadline);
         transfer.map_or(self.heartbeat_at, |transfer| transfer.min(self.heartbeat_at))
@@ -85,17 +98,22 @@ impl Raft {
     pub(super) fn append_own(&mut self, payload: Payload) {
         let id = LogId::new(self.term(), self.log.last().index.next());
         self.log.append(Entry::new(id, payload));
+        if let State::Leader(leadership) = &mut self.state {
+            leadership.becomes_busy(self.now, &self.config);
+        }
     }
 
     pub(super) fn pass_time_as_leader(&mut self) {
         self.expire_transfer();
-        let heartbeat_interval = self.config.heartbeat_interval;
-        let now = self.now;
-        let Some(leadership) = self.leadership() else { return };
-        if now < leadership.heartbeat_at {
+        let last = self.log.last().index;
+        let Raft { state: State::Leader(leadership), config, now, .. } = self else { return };
+        if *now < leadership.heartbeat_at {
             return;
         }
-        leadership.heartbeat_at = now.after(heartbeat_interval);
+        // As seldom as the rules of the configuration allow, or as it is asked for.
+        let is_idle = leadership.is_idle(last);
+        let interval = if is_idle { config.election_timeout_min / 3 } else { config.heartbeat_interval };
+        leadership.heartbeat_at = now.after(interval);
         leadership.heartbeat_due = true;
         if !self.hears_quorum() {
             // Check-quorum (thesis §6.2): others may have another leader by now, and clients should find it.
