@@ -247,6 +247,7 @@ fn open_log(disk: &SimulatedDisk) -> Result<(FileLog, LogState), StorageError> {
     let options = Options::default()
         .with_segment_bytes(32 << 10)
         .with_spare_in_background(false)
+        .with_recovery_threads(1)
         .with_mark_after(std::time::Duration::from_secs(3600))
         .with_seed(42);
     let mut log = FileLog::open_on(Arc::new(disk.clone()), LOG, IDENTITY, options)?;

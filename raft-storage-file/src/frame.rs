@@ -286,7 +286,8 @@ pub(crate) fn descriptors(header: &FrameHeader, bytes: &[u8]) -> Result<Vec<Desc
 /// What a frame holds, found right, and not kept.
 #[derive(Debug)]
 pub(crate) struct Contents {
-    pub(crate) descriptors: Vec<Descriptor>,
+    /// Where each term begins, and the last entry.
+    pub(crate) terms: Vec<LogId>,
     pub(crate) memberships: Vec<(LogId, Membership)>,
 }
 
@@ -300,7 +301,10 @@ pub(crate) fn check_frame(header: &FrameHeader, frame: &mut [u8]) -> Result<Cont
             memberships.push((descriptor.id, descriptor.membership(payload)?));
         }
     }
-    Ok(Contents { descriptors, memberships })
+    let of_one_term = descriptors.chunk_by(|one, next| one.id.term == next.id.term);
+    let mut terms: Vec<LogId> = of_one_term.map(|run| run[0].id).collect();
+    terms.extend(descriptors.last().map(|last| last.id));
+    Ok(Contents { terms, memberships })
 }
 
 /// Reads all entries of a frame from its whole extent.

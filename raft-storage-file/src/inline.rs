@@ -45,7 +45,7 @@ impl Inline {
         options: Options,
     ) -> Result<Inline, StorageError> {
         let seed = options.seed.unwrap_or_else(|| runtime.random());
-        let options = options.with_seed(seed).with_spare_in_background(false);
+        let options = options.with_seed(seed).with_spare_in_background(false).with_recovery_threads(1);
         let work = Work::open(disk.clone(), folder, identity, options)?;
         let desk = Desk { work, mark_at: Time::default(), is_timed: false };
         Ok(Inline { desk: Arc::new(Mutex::new(desk)), disk, runtime })

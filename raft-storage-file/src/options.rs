@@ -1,6 +1,9 @@
 //! What can be set.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
+
+/// More wait for the disk, or for memory, than they are of use.
+const RECOVERY_THREADS_MAX: usize = 16;
 
 /// The settings of a [`FileLog`](crate::FileLog). The defaults suit a server with an SSD.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,9 @@ pub struct Options {
     /// Whether the next segment is zeroed in the background, before it is needed. Where not, it is made
     /// when it is needed, and that write waits for it. Default true.
     pub spare_in_background: bool,
+    /// How many threads read the log when it is opened; 1: the caller alone. Default 0: twice as many as the
+    /// machine runs at once, at most 16, as segments differ in size and one thread waits for another.
+    pub recovery_threads: usize,
     /// Makes the store's random numbers (its incarnation and the salts) the same in every run. For tests
     /// of the format only; two stores must never share them. Default none.
     pub seed: Option<u64>,
@@ -31,6 +37,7 @@ impl Default for Options {
             tail_bytes: 8 << 20,
             mark_after: Duration::from_millis(3),
             spare_in_background: true,
+            recovery_threads: 0,
             seed: None,
         }
     }
@@ -59,6 +66,20 @@ impl Options {
     pub fn with_spare_in_background(mut self, background: bool) -> Options {
         self.spare_in_background = background;
         self
+    }
+
+    /// The defaults, with another number of threads that read the log when it is opened.
+    pub fn with_recovery_threads(mut self, threads: usize) -> Options {
+        self.recovery_threads = threads;
+        self
+    }
+
+    pub(crate) fn recovery_threads(&self) -> usize {
+        match self.recovery_threads {
+            0 => thread::available_parallelism()
+                .map_or(1, |threads| RECOVERY_THREADS_MAX.min(2 * threads.get())),
+            threads => threads,
+        }
     }
 
     /// The defaults, with reproducible random numbers.

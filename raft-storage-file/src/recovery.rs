@@ -7,7 +7,7 @@
 //! zeroed beforehand and frames hold no such sector. Everything else is damage, and is refused by file and
 //! offset.
 
-use std::{collections::VecDeque, path::Path, sync::Arc};
+use std::{collections::VecDeque, path::Path, sync::Arc, thread};
 
 use raft_actor::{
     storage::StorageError,
@@ -23,7 +23,7 @@ use crate::{
     inspect::check_set_aside,
     layout::{BLOCK_BYTES, Layout, LogName},
     replay::Picture,
-    scan::{End, Scan},
+    scan::{End, Scan, check_ahead},
     segment::{Segment, SegmentHeader},
     store::{Base, Store},
 };
@@ -123,15 +123,9 @@ impl Opened {
         let hard_state = HardStateFile::open(disk, layout.hard_state(), base.incarnation)?;
         let mut segments = open_segments(&base)?;
         let mut scan = Scan::start(&segments[0].header);
-        let mut end = End::Clean;
-        for position in 0..segments.len() {
-            let next = segments.get(position + 1).map(|next| next.header.clone());
-            let segment = &mut segments[position];
-            end = match &next {
-                Some(next) => scan.sealed(segment, next).map(|()| End::Clean)?,
-                None => scan.tail(segment, hard_state.newest.log_seq)?,
-            };
-        }
+        read_sealed(&mut scan, &mut segments, base.options.recovery_threads())?;
+        let last = segments.len() - 1;
+        let end = scan.tail(&mut segments[last], hard_state.newest.log_seq)?;
         check_seals(&segments, end)?;
         check_whole(&scan, &segments, &hard_state)?;
         Ok(Examined { base, lock, hard_state, segments, scan, end })
@@ -227,6 +221,32 @@ fn open_segments(base: &Base) -> Result<VecDeque<Segment>, StorageError> {
         return Err(corrupt(&folder, 0, detail));
     }
     Ok(segments)
+}
+
+/// Reads all segments but the last, one after the other; what follows is checked meanwhile by other threads.
+fn read_sealed(
+    scan: &mut Scan,
+    segments: &mut VecDeque<Segment>,
+    threads: usize,
+) -> Result<(), StorageError> {
+    let last = segments.len() - 1;
+    let ahead = if threads > 1 { threads } else { 0 };
+    thread::scope(|scope| {
+        let mut checks = VecDeque::new();
+        for at in 0..last {
+            while at + checks.len() < last.min(at + ahead) {
+                let at = at + checks.len();
+                let (segment, end) = (segments[at].clone(), segments[at + 1].header.prev_length);
+                let thread = thread::Builder::new().name("raft-log-open".to_owned());
+                checks.push_back(thread.spawn_scoped(scope, move || check_ahead(&segment, end)));
+            }
+            // What no thread has checked is read here.
+            let checked = checks.pop_front().and_then(|check| check.ok()?.join().ok()).unwrap_or_default();
+            let next = segments[at + 1].header.clone();
+            scan.sealed(&mut segments[at], &next, checked)?;
+        }
+        Ok(())
+    })
 }
 
 /// The name of the segment after this one, as well as it is known.

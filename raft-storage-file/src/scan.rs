@@ -70,9 +70,18 @@ impl Scan {
         }
     }
 
-    /// Reads a segment that another follows: every byte of it was flushed before that one was born.
-    pub(crate) fn sealed(&mut self, segment: &mut Segment, next: &SegmentHeader) -> Result<(), StorageError> {
+    /// Reads a segment that another follows: every byte of it was flushed before that one was born. Its
+    /// first frames may have been [checked](check_ahead) before.
+    pub(crate) fn sealed(
+        &mut self,
+        segment: &mut Segment,
+        next: &SegmentHeader,
+        checked: Vec<(FrameHeader, Contents)>,
+    ) -> Result<(), StorageError> {
         self.enter(segment)?;
+        for (header, contents) in &checked {
+            self.accept(segment, header, contents)?;
+        }
         while segment.length < next.prev_length {
             match self.look(segment)? {
                 Found::Frame(header, contents) => self.accept(segment, &header, &contents)?,
@@ -187,31 +196,8 @@ impl Scan {
     }
 
     fn look(&mut self, segment: &Segment) -> Result<Found, StorageError> {
-        let offset = segment.length;
-        let block = match self.window.bytes(segment, offset, BLOCK_BYTES) {
-            Ok(block) => block,
-            Err(source) => return Err(self.refuse(segment, &unreadable(&source))),
-        };
-        let Some(header) = FrameHeader::decode(&block[..HEADER_BYTES], segment.place(offset)) else {
-            return Ok(if is_zero(&block[..SECTOR_BYTES]) { Found::Blank } else { Found::BadHeader });
-        };
-        let extent = header.extent();
-        if header.seq != self.last_seq + 1 || !segment.has_room_for(extent) || header.kind == Kind::Seal {
-            return Ok(Found::BadHeader);
-        }
-        let frame = match self.window.bytes(segment, offset, extent) {
-            Ok(frame) => frame,
-            Err(source) => return Err(self.refuse(segment, &unreadable(&source))),
-        };
-        match check_frame(&header, frame) {
-            Ok(contents) => Ok(Found::Frame(header, contents)),
-            Err(detail) => {
-                let unreadable = |source| self.refuse(segment, &unreadable(&source));
-                let frame = segment.read(offset, extent).map_err(unreadable)?;
-                let sector_missing = frame.chunks(SECTOR_BYTES).any(is_zero);
-                Ok(Found::BadBody { detail, sector_missing })
-            }
-        }
+        let found = self.window.look(segment, segment.length, self.last_seq + 1);
+        found.map_err(|source| self.refuse(segment, &unreadable(&source)))
     }
 
     fn accept(
@@ -225,8 +211,8 @@ impl Scan {
         if header.kind == Kind::TruncateAppend {
             self.memberships.retain(|(id, _)| id.index < header.first_index);
         }
-        for descriptor in &contents.descriptors {
-            self.picture.note(descriptor.id);
+        for id in &contents.terms {
+            self.picture.note(*id);
         }
         self.memberships.extend(contents.memberships.iter().cloned());
         let purged = self.picture.purged.index;
@@ -245,6 +231,21 @@ impl Scan {
     }
 }
 
+/// The frames at the beginning of a segment that are right by themselves, as far as it is known to go. Whether
+/// they follow on what stands before the segment, and what is wrong where they end, is for the [`Scan`] to
+/// see, which comes here in its turn; so this can be done by another thread meanwhile.
+pub(crate) fn check_ahead(segment: &Segment, end: u64) -> Vec<(FrameHeader, Contents)> {
+    let (mut window, mut frames) = (Window::default(), Vec::new());
+    let (mut offset, mut seq) = (segment.length, segment.header.last_seq);
+    while offset < end
+        && let Ok(Found::Frame(header, contents)) = window.look(segment, offset, seq + 1)
+    {
+        (offset, seq) = (offset + header.extent(), header.seq);
+        frames.push((header, contents));
+    }
+    frames
+}
+
 /// A part of a segment that was read ahead.
 #[derive(Debug, Default)]
 struct Window {
@@ -254,6 +255,27 @@ struct Window {
 }
 
 impl Window {
+    /// What stands at `offset`, where the frame `seq` should be.
+    fn look(&mut self, segment: &Segment, offset: u64, seq: u64) -> io::Result<Found> {
+        let block = self.bytes(segment, offset, BLOCK_BYTES)?;
+        let Some(header) = FrameHeader::decode(&block[..HEADER_BYTES], segment.place(offset)) else {
+            return Ok(if is_zero(&block[..SECTOR_BYTES]) { Found::Blank } else { Found::BadHeader });
+        };
+        let extent = header.extent();
+        if header.seq != seq || offset + extent > segment.seal_offset() || header.kind == Kind::Seal {
+            return Ok(Found::BadHeader);
+        }
+        let frame = self.bytes(segment, offset, extent)?;
+        match check_frame(&header, frame) {
+            Ok(contents) => Ok(Found::Frame(header, contents)),
+            Err(detail) => {
+                let frame = segment.read(offset, extent)?;
+                let sector_missing = frame.chunks(SECTOR_BYTES).any(is_zero);
+                Ok(Found::BadBody { detail, sector_missing })
+            }
+        }
+    }
+
     /// These bytes of a segment, to do with as one likes: they are asked for once more only before they are
     /// changed.
     fn bytes(&mut self, segment: &Segment, offset: u64, length: u64) -> io::Result<&mut [u8]> {

@@ -22,6 +22,7 @@ pub(crate) fn options() -> Options {
     Options::default()
         .with_segment_bytes(32 << 10)
         .with_spare_in_background(false)
+        .with_recovery_threads(1)
         .with_mark_after(Duration::from_secs(3600))
         .with_seed(42)
 }

@@ -79,7 +79,7 @@ struct Counts {
 
 impl Counts {
     /// Opens a damaged copy, reads all of it, and says what became of it.
-    /// The tool, which only looks, must say the same.
+    /// The tool, which only looks, must say the same, although several threads read for it and here one.
     fn count(&mut self, disk: &SimulatedDisk, model: &Model, damaged: &Path, what: &str) {
         let (shared, calls) = (Arc::new(disk.clone()) as Arc<dyn Disk>, disk.calls());
         let verdict = inspect(&shared, Path::new(FOLDER)).unwrap().verdict();
