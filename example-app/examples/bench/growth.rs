@@ -1,5 +1,5 @@
-//! `bench growth`: what becomes dearer with more members, larger payloads and longer logs, and what a cluster
-//! costs that has nothing to do.
+//! `bench growth`: what becomes dearer with more members, larger payloads, more puts and longer logs, and what
+//! a cluster costs that has nothing to do.
 
 use std::{
     thread,
@@ -30,7 +30,7 @@ use crate::{
     wrk::{self, Load},
 };
 
-pub(crate) const NAMES: [&str; 4] = ["members", "payload", "log", "idle"];
+pub(crate) const NAMES: [&str; 5] = ["members", "payload", "memory", "log", "idle"];
 
 /// How long a cluster idles.
 const IDLE: Duration = Duration::from_secs(10);
@@ -47,6 +47,7 @@ pub(crate) fn round(
         match what.as_str() {
             "members" => members(stage, round, report)?,
             "payload" => payload(stage, round, report)?,
+            "memory" => memory(stage, round, report)?,
             "log" => {
                 for entries in numbers(flags, "entries") {
                     report.add(Sample {
@@ -92,6 +93,33 @@ fn payload(stage: &Stage, round: u64, report: &mut Report) -> Result<(), Failure
                 sample.figures.insert(1, ("MiB a second".to_owned(), mebibytes));
             }
             report.add(Sample { point: format!("value of {bytes} B, 16 connections"), ..sample });
+        }
+    }
+    Ok(())
+}
+
+/// What nodes keep in memory after as many puts, whoever takes how long for them.
+fn memory(stage: &Stage, round: u64, report: &mut Report) -> Result<(), Failure> {
+    let load = Load::new()?;
+    load.keep("put", wrk::puts(wrk::KEYS, 128))?;
+    for system in stage.systems(round) {
+        let cluster = stage.start(system, 3, &[])?;
+        let leader = cluster.wait_for_leader()?;
+        for puts in [0, 30_000, 100_000, 300_000] {
+            while cluster.revision(leader).ok_or("the leader does not answer")? < puts {
+                load.run(&cluster.address(leader), "/v3/kv/put", "put", 64, 1)?;
+            }
+            let nodes = cluster.processes().into_iter().map(|node| machine::mebibytes(node, "VmRSS"));
+            let nodes: Vec<f64> = nodes.collect();
+            report.add(Sample {
+                point: format!("{puts} puts of 128 B"),
+                system,
+                round,
+                figures: vec![
+                    ("MiB, mean of the nodes".to_owned(), nodes.iter().sum::<f64>() / nodes.len() as f64),
+                    ("MiB, largest node".to_owned(), nodes.into_iter().fold(0.0, f64::max)),
+                ],
+            });
         }
     }
     Ok(())

@@ -89,7 +89,7 @@ fn command_line() -> Command {
         ))
         .subcommand(with_flags(
             Command::new("growth")
-                .about("What grows with members, payloads and logs; what idling costs")
+                .about("What grows with members, payloads, puts and logs; what idling costs")
                 .arg(
                     Arg::new("what")
                         .long("what")
