@@ -11,6 +11,8 @@ use std::{
 };
 
 use bytes::Bytes;
+use postcard::experimental::serialized_size;
+use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -132,7 +134,7 @@ impl<S: StateMachine> Node<S> {
     fn admit(&self, command: &S::Command) -> Result<(Bytes, Permit), WriteError> {
         let Shared { config, consensus, write_permits, .. } = &*self.0;
         // A command that does not encode is a broken `Serialize`: nothing was done, and nothing can be.
-        let command = postcard::to_allocvec(command).map_err(|_| WriteError::Stopped)?;
+        let command = encode(command).map_err(|_| WriteError::Stopped)?;
         let (bytes, bytes_max) = (command.len() as u64, config.command_bytes_max);
         if bytes > bytes_max {
             return Err(WriteError::TooLarge { bytes, bytes_max });
@@ -294,6 +296,12 @@ impl<S: StateMachine> Node<S> {
         }
         ending.failure()
     }
+}
+
+/// In just as much memory as it takes: the log holds it for a while, and so do its copies on the way.
+fn encode(command: &impl Serialize) -> postcard::Result<Vec<u8>> {
+    let bytes = serialized_size(command)?;
+    postcard::to_extend(command, Vec::with_capacity(bytes))
 }
 
 impl<S: StateMachine> Clone for Node<S> {

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+
 use crate::machine::{Load, LoadClock};
 
 const WARM_UP: u8 = 0;
@@ -20,8 +22,17 @@ const OVER: u8 = 2;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) clients: usize,
+    /// Bytes of a command.
+    pub(crate) payload: usize,
     pub(crate) warm_up: Duration,
     pub(crate) measured: Duration,
+}
+
+impl Plan {
+    /// A command of its own for each write, as a client has that makes it from what it was given.
+    pub(crate) fn command(self) -> Bytes {
+        if self.payload == 0 { Bytes::new() } else { Bytes::from(vec![7; self.payload]) }
+    }
 }
 
 /// What the clients look at after each write, to know where the run stands.

@@ -49,14 +49,15 @@ fn bench(settings: &Settings) -> Result<(), String> {
     let report = Report {
         openraft: openraft_version().to_owned(),
         cores: thread::available_parallelism().map_or(1, usize::from),
+        payload_bytes: settings.payload,
         rounds: settings.rounds,
         warm_up_seconds: settings.warm_up.as_secs_f64(),
         measured_seconds: settings.measured.as_secs_f64(),
         points,
     };
     println!(
-        "raft-actor beside openraft {}, {} rounds of {} s on {} cores",
-        report.openraft, report.rounds, report.measured_seconds, report.cores
+        "raft-actor beside openraft {}, commands of {} bytes, {} rounds of {} s on {} cores",
+        report.openraft, report.payload_bytes, report.rounds, report.measured_seconds, report.cores
     );
     report::print_head();
     report.points.iter().for_each(Point::print);
@@ -73,7 +74,8 @@ fn take_rounds(settings: &Settings) -> Result<Samples, String> {
     let mut samples = Samples::new();
     for round in 0..settings.rounds {
         for &clients in &settings.clients {
-            let plan = Plan { clients, warm_up: settings.warm_up, measured: settings.measured };
+            let Settings { payload, warm_up, measured, .. } = *settings;
+            let plan = Plan { clients, payload, warm_up, measured };
             // Another one begins each round, so that none always comes after the same.
             let count = settings.contestants.len();
             for position in 0..count {

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use raft_actor::{
     config::Config,
     node::Node,
@@ -37,10 +38,10 @@ struct Empty {
 }
 
 impl StateMachine for Empty {
-    type Command = ();
+    type Command = Bytes;
     type Output = ();
 
-    fn apply(&mut self, _: LogId, (): ()) {
+    fn apply(&mut self, _: LogId, _: Bytes) {
         // The only writer: a load and a store cost less than an atomic addition.
         self.applied.store(self.applied.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
@@ -91,7 +92,7 @@ pub(crate) fn run(host: Host, plan: Plan) -> Result<Sample, Void> {
     let course = Arc::new(Course::default());
     let (sender, tallies) = mpsc::channel();
     for _ in 0..plan.clients {
-        let client = client(cluster.node(leader).clone(), course.clone(), sender.clone());
+        let client = client(cluster.node(leader).clone(), plan, course.clone(), sender.clone());
         runtime.spawn("client", here, Box::pin(client));
     }
     let sample = course.time(plan, &tallies)?;
@@ -107,10 +108,10 @@ fn start(host: Host) -> io::Result<SharedRuntime> {
     })
 }
 
-async fn client(leader: Node<Empty>, course: Arc<Course>, tallies: mpsc::Sender<Tally>) {
+async fn client(leader: Node<Empty>, plan: Plan, course: Arc<Course>, tallies: mpsc::Sender<Tally>) {
     let mut tally = Tally::default();
     loop {
-        if let Err(error) = leader.write(()).await {
+        if let Err(error) = leader.write(plan.command()).await {
             tally.failure = Some(error.to_string());
             break;
         }

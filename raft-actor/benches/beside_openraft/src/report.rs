@@ -11,6 +11,7 @@ use crate::{contestant::Contestant, course::Sample};
 pub(crate) struct Report {
     pub(crate) openraft: String,
     pub(crate) cores: usize,
+    pub(crate) payload_bytes: usize,
     pub(crate) rounds: usize,
     pub(crate) warm_up_seconds: f64,
     pub(crate) measured_seconds: f64,

@@ -1,6 +1,6 @@
 //! openraft, set up as its own published bench is: three nodes in one process, a log in a `BTreeMap` behind a
 //! lock that is flushed as soon as it is written, a state machine that remembers the last applied entry,
-//! calls instead of a network, empty commands, and a snapshot every 5,000 entries.
+//! calls instead of a network, commands without meaning, and a snapshot every 5,000 entries.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,7 +19,7 @@ mod types;
 
 use network::Switchboard;
 use store::{Log, Machine};
-use types::{Nothing, Types};
+use types::{Command, Nothing, Types};
 
 const NODES: u64 = 3;
 
@@ -54,7 +54,7 @@ pub(crate) fn run(host: Host, plan: Plan) -> Result<Sample, Void> {
     let course = Arc::new(Course::default());
     let (sender, tallies) = mpsc::channel();
     for _ in 0..plan.clients {
-        threads.clients.spawn(client(leader.0.clone(), course.clone(), sender.clone()));
+        threads.clients.spawn(client(leader.0.clone(), plan, course.clone(), sender.clone()));
     }
     let sample = course.time(plan, &tallies)?;
     verify(sample.acknowledged, || machines.iter().map(Machine::commands).collect())?;
@@ -125,10 +125,10 @@ async fn start_cluster() -> Result<Vec<(Member, Machine)>, String> {
     Ok(nodes)
 }
 
-async fn client(leader: Member, course: Arc<Course>, tallies: mpsc::Sender<Tally>) {
+async fn client(leader: Member, plan: Plan, course: Arc<Course>, tallies: mpsc::Sender<Tally>) {
     let mut tally = Tally::default();
     loop {
-        if let Err(error) = leader.client_write(Nothing).await {
+        if let Err(error) = leader.client_write(Command(plan.command())).await {
             tally.failure = Some(error.to_string());
             break;
         }

@@ -8,6 +8,7 @@ pub(crate) const USAGE: &str = "\
 Three nodes in one process, in memory: committed writes a second, raft-actor's beside openraft's.
 
   --clients 1,64,256   numbers of clients (default 1,64,256,1024,4096)
+  --payload 0          bytes of a command (default 0)
   --rounds 5           how often each point is taken, interleaved (default 5)
   --seconds 1          measured time of each run (default 1)
   --warm-up 0.5        time before that (default 0.5)
@@ -16,10 +17,15 @@ Three nodes in one process, in memory: committed writes a second, raft-actor's b
   --help               this text
 ";
 
+/// As much as a command of raft-actor may have by default, less what its length takes.
+const PAYLOAD_MAX: usize = (2 << 20) - 16;
+
 /// How the bench is run.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) clients: Vec<usize>,
+    /// Bytes of a command.
+    pub(crate) payload: usize,
     pub(crate) rounds: usize,
     pub(crate) measured: Duration,
     pub(crate) warm_up: Duration,
@@ -33,6 +39,7 @@ impl Settings {
     pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Settings, String> {
         let mut settings = Settings {
             clients: vec![1, 64, 256, 1024, 4096],
+            payload: 0,
             rounds: 5,
             measured: Duration::from_secs(1),
             warm_up: Duration::from_millis(500),
@@ -55,6 +62,7 @@ impl Settings {
                     let clients = value.split(',').map(|number| positive(&flag, number));
                     settings.clients = clients.collect::<Result<_, _>>()?;
                 }
+                "--payload" => settings.payload = bytes(&flag, &value)?,
                 "--rounds" => settings.rounds = positive(&flag, &value)?,
                 "--seconds" => settings.measured = seconds(&flag, &value)?,
                 "--warm-up" => settings.warm_up = seconds(&flag, &value)?,
@@ -76,6 +84,11 @@ fn positive(flag: &str, text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("{flag}: {text:?} is not a number above 0"))
 }
 
+fn bytes(flag: &str, text: &str) -> Result<usize, String> {
+    let number = text.trim().parse().ok().filter(|number| *number <= PAYLOAD_MAX);
+    number.ok_or_else(|| format!("{flag}: {text:?} is not a number of bytes up to {PAYLOAD_MAX}"))
+}
+
 fn seconds(flag: &str, text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| *seconds > 0.0);
     let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -92,17 +105,25 @@ mod tests {
 
     #[test]
     fn flags_change_what_is_run() {
-        let settings = parse("--clients 2,3 --rounds 7 --seconds 0.25 --only actix").expect("right flags");
+        let settings =
+            parse("--clients 2,3 --payload 256 --rounds 7 --seconds 0.25 --only actix").expect("right flags");
         assert_eq!(settings.clients, [2, 3]);
-        assert_eq!(settings.rounds, 7);
+        assert_eq!((settings.payload, settings.rounds), (256, 7));
         assert_eq!(settings.measured.as_millis(), 250);
         assert_eq!(settings.contestants.len(), 1);
     }
 
     #[test]
     fn wrong_flags_are_told_by_name() {
-        for wrong in ["--clients 0", "--clients x", "--rounds", "--seconds -1", "--seconds inf", "--speed 9"]
-        {
+        for wrong in [
+            "--payload 9999999",
+            "--clients 0",
+            "--clients x",
+            "--rounds",
+            "--seconds -1",
+            "--seconds inf",
+            "--speed 9",
+        ] {
             let error = parse(wrong).expect_err(wrong);
             let flag = wrong.split_whitespace().next().unwrap_or_default();
             assert!(error.contains(flag), "{wrong}: {error}");

@@ -20,7 +20,7 @@ use openraft::{
 };
 use tokio::sync::RwLock;
 
-use super::{Nothing, Types};
+use super::{Command, Nothing, Types};
 
 /// A log in memory. Clones are the same log.
 #[derive(Clone, Default)]
@@ -136,7 +136,7 @@ impl RaftStateMachine<Types> for Machine {
             state.applied = Some(entry.log_id());
             match entry.payload {
                 EntryPayload::Blank => {}
-                EntryPayload::Normal(Nothing) => commands += 1,
+                EntryPayload::Normal(Command(_)) => commands += 1,
                 EntryPayload::Membership(membership) => {
                     state.membership = StoredMembershipOf::<Types>::new(state.applied, membership);
                 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use openraft::{
     Entry, EntryPayload, RaftTypeConfig, Vote,
     impls::{BoxedErrorSource, InlineBatch, OneshotResponder, leader_id_adv::LeaderId},
@@ -9,7 +10,17 @@ use openraft::{
 };
 use openraft_rt_tokio::TokioRuntime;
 
-/// A command or an output without content.
+/// A command: bytes that nobody looks at.
+#[derive(Clone, Debug)]
+pub(super) struct Command(pub(super) Bytes);
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+/// An output without content.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Nothing;
 
@@ -24,14 +35,14 @@ impl fmt::Display for Nothing {
 pub(super) struct Types;
 
 impl RaftTypeConfig for Types {
-    type D = Nothing;
+    type D = Command;
     type R = Nothing;
     type NodeId = u64;
     type Node = ();
     type Term = u64;
     type LeaderId = LeaderId<u64, u64>;
     type Vote = Vote<Self::LeaderId>;
-    type Payload = EntryPayload<Nothing, u64, ()>;
+    type Payload = EntryPayload<Command, u64, ()>;
     type Entry = Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
     type AsyncRuntime = TokioRuntime;
     type Responder<T>
