@@ -231,9 +231,9 @@ impl Scan {
     }
 }
 
-/// The frames at the beginning of a segment that are right by themselves, as far as it is known to go. Whether
-/// they follow on what stands before the segment, and what is wrong where they end, is for the [`Scan`] to
-/// see, which comes here in its turn; so this can be done by another thread meanwhile.
+/// The frames at the beginning of a segment that are right by themselves, as far as it is known to go.
+/// Whether they follow on what stands before the segment, and what is wrong where they end, is for the
+/// [`Scan`] to see, which comes here in its turn; so this can be done by another thread meanwhile.
 pub(crate) fn check_ahead(segment: &Segment, end: u64) -> Vec<(FrameHeader, Contents)> {
     let (mut window, mut frames) = (Window::default(), Vec::new());
     let (mut offset, mut seq) = (segment.length, segment.header.last_seq);

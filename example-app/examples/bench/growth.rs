@@ -1,5 +1,5 @@
-//! `bench growth`: what becomes dearer with more members, larger payloads, more puts and longer logs, and what
-//! a cluster costs that has nothing to do.
+//! `bench growth`: what becomes dearer with more members, larger payloads, more puts and longer logs, and
+//! what a cluster costs that has nothing to do.
 
 use std::{
     thread,
