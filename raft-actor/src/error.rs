@@ -31,9 +31,14 @@ pub enum WriteError {
         /// The limit.
         bytes_max: u64,
     },
-    /// Nothing was done: the leader, to which the write was carried, cannot decode the command.
-    /// What to do: run the same version of the application on every node.
-    #[error("the leader cannot decode the command; do all nodes run the same version of the application?")]
+    /// Nothing was done: this node cannot encode the command, or the leader, to which the write was carried,
+    /// cannot decode it.
+    /// What to do: run the same version of the application on every node; see that what it encodes it can
+    /// decode.
+    #[error(
+        "the command cannot be encoded here, or not be decoded by the leader; \
+         do all nodes run the same version of the application?"
+    )]
     Malformed,
     /// The write may have been applied, or may be yet, or never.
     /// What to do: retry in the same session; without one, read before trying again.

@@ -11,8 +11,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use postcard::experimental::serialized_size;
-use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -133,8 +131,7 @@ impl<S: StateMachine> Node<S> {
     /// Whether a command may come in: not too large, and not too many.
     fn admit(&self, command: &S::Command) -> Result<(Bytes, Permit), WriteError> {
         let Shared { config, consensus, write_permits, .. } = &*self.0;
-        // A command that does not encode is a broken `Serialize`: nothing was done, and nothing can be.
-        let command = encode(command).map_err(|_| WriteError::Stopped)?;
+        let command = S::encode_command(command).map_err(|_| WriteError::Malformed)?;
         let (bytes, bytes_max) = (command.len() as u64, config.command_bytes_max);
         if bytes > bytes_max {
             return Err(WriteError::TooLarge { bytes, bytes_max });
@@ -143,7 +140,7 @@ impl<S: StateMachine> Node<S> {
             return Err(WriteError::Stopped);
         }
         let permit = write_permits.try_acquire(bytes).ok_or(WriteError::Overloaded)?;
-        Ok((Bytes::from(command), permit))
+        Ok((command, permit))
     }
 
     /// Looks at the state with everything applied that was committed when the read began: a linearizable
@@ -296,12 +293,6 @@ impl<S: StateMachine> Node<S> {
         }
         ending.failure()
     }
-}
-
-/// In just as much memory as it takes: the log holds it for a while, and so do its copies on the way.
-fn encode(command: &impl Serialize) -> postcard::Result<Vec<u8>> {
-    let bytes = serialized_size(command)?;
-    postcard::to_extend(command, Vec::with_capacity(bytes))
 }
 
 impl<S: StateMachine> Clone for Node<S> {

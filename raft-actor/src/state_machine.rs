@@ -3,6 +3,8 @@
 use std::io;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use postcard::experimental::serialized_size;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::types::{LogId, SnapshotView};
@@ -21,9 +23,11 @@ use crate::types::{LogId, SnapshotView};
 /// * `snapshot` and `restore` go together: what one writes the other reads, on any node.
 /// * A view shows the state as it was when `snapshot` was called, whatever is applied afterwards.
 /// * `restore` replaces the whole state: nothing of the state before is left.
+/// * `encode_command` and `decode_command` go together: what one has written the other reads, on any node,
+///   and after any update of the application, as long as it is in a log.
 #[async_trait]
 pub trait StateMachine: Send + 'static {
-    /// What a client may ask to be done. Encoded once, with postcard, at the node that the client spoke to.
+    /// What a client may ask to be done. Encoded once, at the node that the client spoke to.
     type Command: Serialize + DeserializeOwned + Send + 'static;
 
     /// What the client is told once it is done.
@@ -31,6 +35,25 @@ pub trait StateMachine: Send + 'static {
 
     /// Carries out a committed command, found in the log at `id`.
     fn apply(&mut self, id: LogId, command: Self::Command) -> Self::Output;
+
+    /// A command as it stands in the log and travels between nodes. Default: by postcard. An application
+    /// whose commands are bytes already, or have an encoding of their own, hands them over here. A write
+    /// whose command cannot be encoded is refused.
+    fn encode_command(command: &Self::Command) -> Result<Bytes, StateMachineError> {
+        // In just as much memory as it takes: the log holds it for a while, and so do its copies on the way.
+        let encoded = serialized_size(command)
+            .and_then(|bytes| postcard::to_extend(command, Vec::with_capacity(bytes)))
+            .map_err(|error| StateMachineError { source: error.into() })?;
+        Ok(encoded.into())
+    }
+
+    /// Reads what [`StateMachine::encode_command`] has written. A write that another node has carried to the
+    /// leader is refused where this fails; an entry of the log that cannot be read stops the node. `bytes`
+    /// may be a part of something much larger, which stays in memory as long as a clone or a slice of it
+    /// does: copy what the state keeps.
+    fn decode_command(bytes: &Bytes) -> Result<Self::Command, StateMachineError> {
+        postcard::from_bytes(bytes).map_err(|error| StateMachineError { source: error.into() })
+    }
 
     /// A batch has been applied, up to and including `applied`. A machine with a disk of its own flushes
     /// here; an error is final, and stops the node.

@@ -2,6 +2,7 @@
 
 mod composition;
 mod core;
+mod encodings;
 mod encounters;
 mod endurance;
 mod events;

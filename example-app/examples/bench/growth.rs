@@ -10,11 +10,12 @@ use actix_web::rt::System as Runtime;
 use bytes::Bytes;
 use clap::ArgMatches;
 use example_app::{
-    kv::{Command, Put},
+    kv::{Command, Put, machine::Store},
     node::log_folder,
 };
 use raft_actor::{
     client::session::SessionCommand,
+    state_machine::StateMachine,
     storage::LogStorage,
     types::{ClusterId, Entry, LogId, LogIndex, LogWrite, NodeId, Payload},
 };
@@ -158,9 +159,9 @@ async fn lengthen(cluster: &Cluster, entries: u64) -> Result<LogIndex, Failure> 
         for index in last.index.0 + 1..=through {
             let key = format!("key{:08}", index % 1_000).into();
             let put = Command::Put(Put { key, value: value.clone(), ..Put::default() });
-            let command = postcard::to_allocvec(&SessionCommand::Plain(put))?;
+            let command = Store::encode_command(&SessionCommand::Plain(put))?;
             let id = LogId { term: last.term, index: LogIndex(index) };
-            batch.push(Entry { id, payload: Payload::Command(command.into()) });
+            batch.push(Entry { id, payload: Payload::Command(command) });
         }
         last.index = LogIndex(through);
         log.write(&[LogWrite { entries: batch.into(), ..LogWrite::default() }]).await?;

@@ -19,7 +19,7 @@ use crate::{
         mailbox::Addr,
         sleep,
     },
-    state_machine::StateMachine,
+    state_machine::{StateMachine, StateMachineError},
     storage::SnapshotStorage,
     types::{Entries, Entry, LogId, Payload, SnapshotMeta, Time},
 };
@@ -179,9 +179,9 @@ impl<S: StateMachine> Applier<S> {
             }
             Payload::Noop => return Ok(None),
         };
-        let command = postcard::from_bytes(bytes).map_err(|error| {
+        let command = S::decode_command(bytes).map_err(|StateMachineError { source }| {
             format!(
-                "the command at {} cannot be decoded ({error}); \
+                "the command at {} cannot be decoded ({source}); \
                  was the log written by another version of the application?",
                 entry.id
             )

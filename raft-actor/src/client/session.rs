@@ -31,6 +31,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use postcard::experimental::serialized_size;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -117,6 +118,35 @@ pub enum SessionCommand<C> {
         /// The place.
         unused_since: LogIndex,
     },
+}
+
+impl<C> SessionCommand<C> {
+    /// What is around the command, which postcard puts before it; and the command.
+    fn parts(&self) -> (SessionCommand<()>, Option<&C>) {
+        match self {
+            SessionCommand::Plain(command) => (SessionCommand::Plain(()), Some(command)),
+            &SessionCommand::Open(limits) => (SessionCommand::Open(limits), None),
+            &SessionCommand::InSession { session, sequence, lowest_awaited, ref command } => {
+                let head = SessionCommand::InSession { session, sequence, lowest_awaited, command: () };
+                (head, Some(command))
+            }
+            &SessionCommand::Expire { unused_since } => (SessionCommand::Expire { unused_since }, None),
+        }
+    }
+}
+
+impl SessionCommand<()> {
+    /// Puts a command in its place, where there is one.
+    fn around<C, E>(self, command: impl FnOnce() -> Result<C, E>) -> Result<SessionCommand<C>, E> {
+        Ok(match self {
+            SessionCommand::Plain(()) => SessionCommand::Plain(command()?),
+            SessionCommand::Open(limits) => SessionCommand::Open(limits),
+            SessionCommand::InSession { session, sequence, lowest_awaited, command: () } => {
+                SessionCommand::InSession { session, sequence, lowest_awaited, command: command()? }
+            }
+            SessionCommand::Expire { unused_since } => SessionCommand::Expire { unused_since },
+        })
+    }
 }
 
 /// What a state machine with sessions answers.
@@ -323,6 +353,23 @@ impl Session {
 impl<S: StateMachine> StateMachine for Sessions<S> {
     type Command = SessionCommand<S::Command>;
     type Output = SessionOutput<S::Output>;
+
+    /// What the session needs, by postcard, and behind it the command as the machine within encodes it.
+    fn encode_command(command: &Self::Command) -> Result<Bytes, StateMachineError> {
+        let (head, command) = command.parts();
+        let command = command.map(S::encode_command).transpose()?.unwrap_or_default();
+        let bytes = serialized_size(&head).map(|head| Vec::with_capacity(head + command.len()));
+        let encoded = bytes.and_then(|bytes| postcard::to_extend(&head, bytes));
+        let mut encoded = encoded.map_err(|error| StateMachineError { source: error.into() })?;
+        encoded.extend_from_slice(&command);
+        Ok(encoded.into())
+    }
+
+    fn decode_command(bytes: &Bytes) -> Result<Self::Command, StateMachineError> {
+        let head = postcard::take_from_bytes::<SessionCommand<()>>(bytes);
+        let (head, command) = head.map_err(|error| StateMachineError { source: error.into() })?;
+        head.around(|| S::decode_command(&bytes.slice_ref(command)))
+    }
 
     fn apply(&mut self, id: LogId, command: Self::Command) -> Self::Output {
         match command {

@@ -23,7 +23,7 @@ impl<S: StateMachine> Consensus<S> {
         let waiters = RemoteWaiter::batch(forward.id, forward.commands.len(), origin);
         let deadline = now.after(self.config.request_timeout);
         for (command, waiter) in forward.commands.into_iter().zip(waiters) {
-            if postcard::from_bytes::<S::Command>(&command).is_err() {
+            if S::decode_command(&command).is_err() {
                 waiter.settle(Err(WriteError::Malformed));
                 continue;
             }

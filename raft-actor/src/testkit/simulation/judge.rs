@@ -1,7 +1,9 @@
 //! What clients were told, held against what was committed: one pass over the log, with a state machine of
-//! the judge's own and nothing of the sessions' code.
+//! the judge's own and nothing of the sessions' code but how commands are encoded.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 
 use super::{
     ACKNOWLEDGED_IS_THERE, EXACTLY_ONCE, LINEARIZABLE,
@@ -9,7 +11,7 @@ use super::{
     workload::{Command, Operation, Outcome, Output, Workload},
 };
 use crate::{
-    client::session::SessionCommand,
+    client::session::{SessionCommand, Sessions},
     state_machine::StateMachine,
     testkit::invariants::{Violation, hold},
     types::{Entry, LogId, LogIndex, Payload},
@@ -29,7 +31,7 @@ struct Judge<'a, W: Workload> {
     reads: BTreeMap<LogIndex, Vec<&'a Deed<W>>>,
     sessions: BTreeMap<u64, Session>,
     /// Of each plain command: how often it is in the log.
-    times: BTreeMap<Vec<u8>, u64>,
+    times: BTreeMap<Bytes, u64>,
     applied: LogIndex,
 }
 
@@ -50,7 +52,7 @@ pub(super) fn judge<W: Workload>(
     judge.see_reads()?;
     for entry in committed {
         let Payload::Command(bytes) = &entry.payload else { continue };
-        let command: SessionCommand<Command<W>> = postcard::from_bytes(bytes).map_err(|error| {
+        let command = Sessions::<W::Machine>::decode_command(bytes).map_err(|error| {
             let what = format!("{} was committed, and is no command: {error}", entry.id);
             Violation { invariant: ACKNOWLEDGED_IS_THERE, what }
         })?;
@@ -92,19 +94,19 @@ impl<'a, W: Workload> Judge<'a, W> {
     fn apply(
         &mut self,
         id: LogId,
-        bytes: &[u8],
+        bytes: &Bytes,
         command: SessionCommand<Command<W>>,
     ) -> Result<(), Violation> {
         // A read that began when this was committed must have seen it.
         let (session, sequence, lowest_awaited, command) = match command {
             SessionCommand::Plain(command) => {
-                *self.times.entry(bytes.to_vec()).or_default() += 1;
+                *self.times.entry(bytes.clone()).or_default() += 1;
                 let deed = self.plain.remove(&id);
                 let said = deed.map(|deed| format!("{:?}", deed.call.operation));
                 let is_it = deed.is_none_or(|deed| match &deed.call.operation {
                     Operation::Write(wanted) => {
                         let wanted = SessionCommand::Plain(wanted.clone());
-                        postcard::to_allocvec(&wanted).is_ok_and(|wanted| wanted == bytes)
+                        Sessions::<W::Machine>::encode_command(&wanted).is_ok_and(|wanted| wanted == bytes)
                     }
                     Operation::Read(_) => false,
                 });
@@ -177,12 +179,12 @@ impl<'a, W: Workload> Judge<'a, W> {
 
     /// Each plain command is in the log as often as it was acknowledged, or as nobody knows.
     fn counts(&self, deeds: &[Deed<W>]) -> Result<(), Violation> {
-        let mut told: BTreeMap<Vec<u8>, (u64, u64)> = BTreeMap::new();
+        let mut told: BTreeMap<Bytes, (u64, u64)> = BTreeMap::new();
         for deed in deeds {
             let (Proof::Plain(_), Operation::Write(command)) = (deed.proof, &deed.call.operation) else {
                 continue;
             };
-            let encoded = postcard::to_allocvec(&SessionCommand::Plain(command.clone()));
+            let encoded = Sessions::<W::Machine>::encode_command(&SessionCommand::Plain(command.clone()));
             let (sure, perhaps) = told.entry(encoded.unwrap_or_default()).or_default();
             match deed.call.outcome {
                 Outcome::Written(_) => *sure += 1,
@@ -193,7 +195,7 @@ impl<'a, W: Workload> Judge<'a, W> {
         for (command, times) in &self.times {
             let (sure, perhaps) = told.get(command).copied().unwrap_or_default();
             hold((sure..=sure + perhaps).contains(times), EXACTLY_ONCE, || {
-                let decoded: Result<SessionCommand<Command<W>>, _> = postcard::from_bytes(command);
+                let decoded = Sessions::<W::Machine>::decode_command(command);
                 format!("{decoded:?} is applied {times} times: {sure} acknowledged, {perhaps} unknown")
             })?;
         }

@@ -4,6 +4,7 @@
 use std::io;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::{watched::Owner, workload::Workload};
 use crate::{
@@ -44,13 +45,21 @@ impl<W: Workload> StateMachine for Witness<W> {
     type Command = SessionCommand<<W::Machine as StateMachine>::Command>;
     type Output = SessionOutput<<W::Machine as StateMachine>::Output>;
 
+    fn encode_command(command: &Self::Command) -> Result<Bytes, StateMachineError> {
+        Sessions::<W::Machine>::encode_command(command)
+    }
+
+    fn decode_command(bytes: &Bytes) -> Result<Self::Command, StateMachineError> {
+        Sessions::<W::Machine>::decode_command(bytes)
+    }
+
     fn apply(&mut self, id: LogId, command: Self::Command) -> Self::Output {
         let output = self.sessions.apply(id, command);
         self.applied = id.index;
         let encoded = postcard::to_allocvec(&output).unwrap_or_default();
         self.owner.watch.applied(self.owner.node, id, digest(&encoded), |payload| {
             let Some(Payload::Command(bytes)) = payload else { return format!("by {output:?}") };
-            let command: Result<Self::Command, _> = postcard::from_bytes(bytes);
+            let command = Self::decode_command(bytes);
             command.map_or_else(|error| error.to_string(), |command| format!("{command:?}, by {output:?}"))
         });
         output
