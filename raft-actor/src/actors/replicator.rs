@@ -22,11 +22,14 @@ use crate::{
     types::{GroupId, NodeId, Origin, Time},
 };
 
-/// The shortest wait before a broken link is tried again.
-const RECONNECT_MIN: Duration = Duration::from_millis(20);
+/// The shortest wait before a broken link is tried again. A process that dies closes its links a moment
+/// before it stops listening: whoever comes back in between is cut off once more, and only the next attempt
+/// finds that nobody is there.
+const RECONNECT_MIN: Duration = Duration::from_millis(2);
 
-/// The longest such wait. Well below an election timeout's consequences, far above a flood.
-const RECONNECT_MAX: Duration = Duration::from_millis(500);
+/// The longest such wait. A fraction of an election timeout, so that a network that was away for a moment
+/// does not cost an election; far above a flood.
+const RECONNECT_MAX: Duration = Duration::from_millis(100);
 
 /// A replicator's mail.
 pub(crate) enum Mail {

@@ -11,9 +11,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Raft, State, replication::Leadership};
 use crate::{
+    membership::Membership,
     message::{Message, RequestVote, RequestVoteReply},
     mutants::{Mutant, is_on},
-    types::{NodeId, Role, Term},
+    types::{LogId, NodeId, Role, Term},
 };
 
 /// Who has answered, and how. By node, so that an answer that comes twice counts once.
@@ -22,13 +23,62 @@ pub(super) type Tally = BTreeMap<NodeId, bool>;
 /// How many votes could be written, one after the other, in the span from which waits are drawn.
 const VOTES_IN_A_SPAN: u32 = 4;
 
+/// When a node's turn is among those who may stand once a leader is lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn {
+    /// The leader, and the place of the membership, that it was looked up for.
+    after: Option<NodeId>,
+    members: LogId,
+    before_own: u32,
+    all: u32,
+}
+
+impl Turn {
+    /// In a circle that begins after the lost one: it is not always the same who comes first.
+    fn new(own: NodeId, lost: NodeId, members: LogId, membership: &Membership) -> Turn {
+        let place = |node: NodeId| (node < lost, node);
+        let mut turn = Turn { after: Some(lost), members, before_own: 0, all: 0 };
+        for node in membership.nodes().filter(|node| *node != lost && membership.is_voter(*node)) {
+            turn.all += 1;
+            turn.before_own += u32::from(place(node) < place(own));
+        }
+        turn
+    }
+}
+
 impl Raft {
     /// Draws the next wait anew, so that nodes which collided once do not collide again (Raft §5.2).
     pub(super) fn reset_election_deadline(&mut self) {
+        let (shortest, span) = self.election_timeouts();
+        let wait = self.random.between(shortest, shortest.saturating_add(span));
+        self.election_deadline = self.now.after(wait);
+    }
+
+    /// Draws the next wait from this node's turn: from a little after its beginning, when the others no
+    /// longer count on the leader either, to where a quarter of it is over.
+    fn wait_in_turn(&mut self, leader: NodeId) {
+        let Turn { before_own, all, .. } = self.turn_after(leader);
+        let (shortest, span) = self.election_timeouts();
+        let turn = span / all.max(1);
+        let begin = shortest.saturating_add(turn.saturating_mul(before_own));
+        let wait = self.random.between(begin.saturating_add(turn / 16), begin.saturating_add(turn / 4));
+        self.election_deadline = self.now.after(wait);
+    }
+
+    /// The shortest election timeout, and how much longer one may be.
+    fn election_timeouts(&self) -> (Duration, Duration) {
         let shortest = self.config.election_timeout_min;
         let span = self.config.election_timeout_max.saturating_sub(shortest);
-        let wait = self.random.between(shortest, shortest.saturating_add(self.wide_beside_a_vote(span)));
-        self.election_deadline = self.now.after(wait);
+        (shortest, self.wide_beside_a_vote(span))
+    }
+
+    /// This node's turn without `leader`: looked up anew only where leader or members are others.
+    fn turn_after(&mut self, leader: NodeId) -> Turn {
+        let (members, membership) = self.log.membership();
+        if (self.turn.after, self.turn.members) != (Some(leader), members) {
+            self.turn = Turn::new(self.id, leader, members, membership);
+        }
+        self.turn
     }
 
     /// The span, or a longer one where votes take long to be written (Raft §5.6: what an election needs must
@@ -47,12 +97,7 @@ impl Raft {
         }
         self.leader_contact = None;
         let heartbeat = self.config.heartbeat_interval;
-        let membership = self.membership();
-        let voters = || membership.nodes().filter(|node| membership.is_voter(*node) && *node != peer);
-        // In a circle that begins after the lost one: it is not always the same who comes first.
-        let in_turn = voters().filter(|node| *node > peer).chain(voters().filter(|node| *node < peer));
-        let before_own = in_turn.take_while(|node| *node != self.id).count();
-        let turn = heartbeat.saturating_mul(u32::try_from(before_own).unwrap_or(u32::MAX));
+        let turn = heartbeat.saturating_mul(self.turn_after(peer).before_own);
         let wait = turn.saturating_add(self.random.between(Duration::ZERO, heartbeat / 2));
         self.election_deadline = self.election_deadline.min(self.now.after(wait));
     }
@@ -78,7 +123,7 @@ impl Raft {
         self.become_follower(self.term(), Some(leader));
         self.leader_contact = Some(self.now);
         self.elections_left = None;
-        self.reset_election_deadline();
+        self.wait_in_turn(leader);
     }
 
     /// thesis §9.6: asks whether an election would succeed, before disturbing anyone with a new term.

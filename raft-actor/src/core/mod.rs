@@ -8,14 +8,15 @@
 //!
 //! # Elections (Raft §5.2, §5.4.1; thesis §4.2.3, §9.6)
 //!
-//! A voter that hears no leader for a random time between `election_timeout_min` and `_max` first asks the
-//! others whether they would vote for it (*pre-vote*), and raises its term only if a quorum would. A node
-//! that has heard a leader within `election_timeout_min` does not answer candidates, unless the leader
-//! itself asked for the election. A leader that hears no quorum for `election_timeout_max` steps down
-//! (*check-quorum*). A follower that is told that its leader's process is gone does not wait for the timeout,
-//! unless leases rest on it. A vote is given once a term, to a log at least as new as the voter's own, and is
-//! on the disk before it is told, to oneself too. Until then nobody stands anew, and where votes take long to
-//! be written, waits are drawn from a range as wide as that asks for (Raft §5.6).
+//! A voter that hears no leader for a random time between `election_timeout_min` and `_max` (once it has
+//! heard one: in its own turn within that range) first asks the others whether they would vote for it
+//! (*pre-vote*), and raises its term only if a quorum would. A node that has heard a leader within
+//! `election_timeout_min` does not answer candidates, unless the leader itself asked for the election. A
+//! leader that hears no quorum for `election_timeout_max` steps down (*check-quorum*). A follower that is
+//! told that its leader's process is gone does not wait for the timeout, unless leases rest on it. A vote is
+//! given once a term, to a log at least as new as the voter's own, and is on the disk before it is told, to
+//! oneself too. Until then nobody stands anew, and where votes take long to be written, waits are drawn from
+//! a range as wide as that asks for (Raft §5.6).
 //!
 //! Where members have priorities, those below the highest let others stand first; one with priority 0 never
 //! stands. A witness, which has no state machine, stands last of all, takes no proposals when it leads, and
@@ -137,8 +138,16 @@ pub use effect::{Effect, Effects, Input, LogReader};
 pub use receive::TERM_JUMP_MAX;
 
 use self::{
-    commit::Applying, disk::Disk, election::Tally, finish::Output, follow::Following, identity::Identities,
-    log::Log, random::Random, reconfigure::Reconfiguration, replication::Leadership,
+    commit::Applying,
+    disk::Disk,
+    election::{Tally, Turn},
+    finish::Output,
+    follow::Following,
+    identity::Identities,
+    log::Log,
+    random::Random,
+    reconfigure::Reconfiguration,
+    replication::Leadership,
 };
 use crate::{
     config::Config,
@@ -164,6 +173,7 @@ pub struct Raft {
     /// When the leader was last heard.
     leader_contact: Option<Time>,
     election_deadline: Time,
+    turn: Turn,
     /// Election timeouts that are left to others; none while a leader is heard.
     elections_left: Option<usize>,
     log: Log,
@@ -219,6 +229,7 @@ impl Raft {
             leader: None,
             leader_contact: None,
             election_deadline: now,
+            turn: Turn::default(),
             elections_left: None,
             log: Log::new(state, base),
             disk: Disk::default(),
