@@ -2,6 +2,7 @@
 
 mod composition;
 mod core;
+mod dying;
 mod encodings;
 mod encounters;
 mod endurance;
