@@ -1,8 +1,10 @@
 //! How processes begin and end.
 
 use std::{
+    fs,
     io::{BufRead, BufReader},
     net::TcpListener,
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -52,9 +54,13 @@ struct Supervised {
 
 impl Supervised {
     fn start(flags: &[&str]) -> Supervised {
+        Supervised::start_from(Path::new(PROGRAM), flags)
+    }
+
+    fn start_from(program: &Path, flags: &[&str]) -> Supervised {
         let base_port = free_base_port();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut supervisor = Command::new(PROGRAM)
+        let mut supervisor = Command::new(program)
             .args(["cluster", "--base-port", &base_port.to_string(), "--data"])
             .arg(folder.path())
             .args(flags)
@@ -100,7 +106,7 @@ fn signal(process: u32, name: &str) {
 
 fn runs(process: u32) -> bool {
     // A zombie runs no more.
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
@@ -119,6 +125,18 @@ fn the_supervisor_starts_again_what_dies_and_stops_all_in_order() {
     let status = supervised.supervisor.wait().expect("it is ours");
     assert_eq!(status.code(), Some(0));
     assert!(supervised.processes.iter().all(|process| !runs(*process)));
+}
+
+#[test]
+fn the_supervisor_starts_again_what_dies_although_its_own_file_is_gone() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let program = folder.path().join("program");
+    fs::copy(PROGRAM, &program).expect("the program can be copied");
+    let mut supervised = Supervised::start_from(&program, &[]);
+    supervised.wait_for_line("leader");
+    fs::remove_file(&program).expect("as a build does that replaces it");
+    signal(supervised.processes[0], "KILL");
+    assert!(supervised.wait_for_line("is started again").contains("node 1"));
 }
 
 #[test]

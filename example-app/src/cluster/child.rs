@@ -4,6 +4,7 @@ use std::{
     fs::OpenOptions,
     io,
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::{self, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -113,7 +114,7 @@ impl Drop for Child {
 
 fn spawn(plan: &Plan, node: u64) -> io::Result<process::Child> {
     let folder = plan.folder(node);
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(program()?);
     command
         .arg("serve")
         .arg("--exit-with-parent")
@@ -138,6 +139,13 @@ fn spawn(plan: &Plan, node: u64) -> io::Result<process::Child> {
         command.stdout(log.try_clone()?).stderr(log);
     }
     command.spawn()
+}
+
+/// This program. Where its file was replaced since it began, as a build does, its path leads nowhere; Linux
+/// still has the program itself.
+fn program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    Ok(if path.exists() { path } else { "/proc/self/exe".into() })
 }
 
 fn describe(status: ExitStatus) -> Ended {
