@@ -15,8 +15,9 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// The shortest time without a leader after which a node campaigns. Default 300 ms.
     pub election_timeout_min: Duration,
-    /// The longest such time; each wait is drawn at random between the two (Raft §5.2), or from a wider range
-    /// where votes take long to be written (Raft §5.6). Default 600 ms.
+    /// The longest such time; each wait is drawn at random between the two (Raft §5.2), where a leader was
+    /// heard from the voter's own turn in that range, or from a wider range where votes take long to be
+    /// written (Raft §5.6). Default 600 ms.
     pub election_timeout_max: Duration,
     /// Entries in one AppendEntries. Default 4,096; at least 1.
     pub append_entries_max: u64,
