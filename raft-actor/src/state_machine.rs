@@ -37,8 +37,9 @@ pub trait StateMachine: Send + 'static {
     fn apply(&mut self, id: LogId, command: Self::Command) -> Self::Output;
 
     /// A command as it stands in the log and travels between nodes. Default: by postcard. An application
-    /// whose commands are bytes already, or have an encoding of their own, hands them over here. A write
-    /// whose command cannot be encoded is refused.
+    /// whose commands are bytes already, or have an encoding of their own, hands them over here; what it
+    /// gives stays in memory while the log's cache holds it, with all that it is a part of. A write whose
+    /// command cannot be encoded is refused.
     fn encode_command(command: &Self::Command) -> Result<Bytes, StateMachineError> {
         // In just as much memory as it takes: the log holds it for a while, and so do its copies on the way.
         let encoded = serialized_size(command)
