@@ -41,11 +41,7 @@ pub trait StateMachine: Send + 'static {
     /// gives stays in memory while the log's cache holds it, with all that it is a part of. A write whose
     /// command cannot be encoded is refused.
     fn encode_command(command: &Self::Command) -> Result<Bytes, StateMachineError> {
-        // In just as much memory as it takes: the log holds it for a while, and so do its copies on the way.
-        let encoded = serialized_size(command)
-            .and_then(|bytes| postcard::to_extend(command, Vec::with_capacity(bytes)))
-            .map_err(|error| StateMachineError { source: error.into() })?;
-        Ok(encoded.into())
+        encode(command, &[])
     }
 
     /// Reads what [`StateMachine::encode_command`] has written. A write that another node has carried to the
@@ -76,6 +72,16 @@ pub trait StateMachine: Send + 'static {
         let source = "a snapshot was to be restored, but this state machine has no snapshots";
         Err(StateMachineError { source: source.into() })
     }
+}
+
+/// `value` by postcard, and `behind` after it. In just as much memory as both take: the log holds it for a
+/// while, and so do its copies on the way.
+pub(crate) fn encode(value: &impl Serialize, behind: &[u8]) -> Result<Bytes, StateMachineError> {
+    let mut encoded = serialized_size(value)
+        .and_then(|bytes| postcard::to_extend(value, Vec::with_capacity(bytes + behind.len())))
+        .map_err(|error| StateMachineError { source: error.into() })?;
+    encoded.extend_from_slice(behind);
+    Ok(encoded.into())
 }
 
 /// The state machine of a witness: it holds nothing, so there is nothing to read from it. The builder makes

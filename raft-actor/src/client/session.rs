@@ -31,13 +31,12 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use postcard::experimental::serialized_size;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::SessionError,
     mutants::{Mutant, is_on},
-    state_machine::{StateMachine, StateMachineError},
+    state_machine::{StateMachine, StateMachineError, encode},
     types::{LogId, LogIndex, SnapshotView},
 };
 
@@ -358,11 +357,7 @@ impl<S: StateMachine> StateMachine for Sessions<S> {
     fn encode_command(command: &Self::Command) -> Result<Bytes, StateMachineError> {
         let (head, command) = command.parts();
         let command = command.map(S::encode_command).transpose()?.unwrap_or_default();
-        let bytes = serialized_size(&head).map(|head| Vec::with_capacity(head + command.len()));
-        let encoded = bytes.and_then(|bytes| postcard::to_extend(&head, bytes));
-        let mut encoded = encoded.map_err(|error| StateMachineError { source: error.into() })?;
-        encoded.extend_from_slice(&command);
-        Ok(encoded.into())
+        encode(&head, &command)
     }
 
     fn decode_command(bytes: &Bytes) -> Result<Self::Command, StateMachineError> {

@@ -1,7 +1,7 @@
 //! Three nodes in one process, in memory: committed writes a second of raft-actor beside those of openraft,
 //! in the shape of openraft's own published bench, in one run. See docs/src/reference/benchmarks.md.
 //!
-//! Every contestant has the same course: clients that write an empty command in a closed loop, for a set time
+//! Every contestant has the same course: clients that write a command in a closed loop, for a set time
 //! after a warm-up, with an empty state machine, no network and no disk. Each run has a fresh cluster.
 //! Contestants take turns within a round, and a ratio is taken within its round, so that what disturbs the
 //! machine disturbs both. After each run every node must have applied exactly as many commands as were

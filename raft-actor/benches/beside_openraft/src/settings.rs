@@ -17,7 +17,7 @@ Three nodes in one process, in memory: committed writes a second, raft-actor's b
   --help               this text
 ";
 
-/// As much as a command of raft-actor may have by default, less what its length takes.
+/// About as much as a command of raft-actor may have by default.
 const PAYLOAD_MAX: usize = (2 << 20) - 16;
 
 /// How the bench is run.
