@@ -36,6 +36,7 @@ mod segment;
 #[cfg(feature = "testkit")]
 pub mod simulation;
 mod snapshot;
+mod spare;
 mod spares;
 mod store;
 mod writer;

@@ -4,11 +4,7 @@
 //! stands for a whole header. The last block is kept free for the seal, whose place is therefore known
 //! whatever else has happened to the file.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{io, path::PathBuf, sync::Arc};
 
 use raft_actor::{
     mutants::{Mutant, is_on},
@@ -21,12 +17,10 @@ use crate::{
     error::{ADVICE, corrupt, io_error, unreadable},
     frame::{FrameHeader, HEADER_BYTES, Kind, Place, encode_frame, u32_at, u64_at},
     layout::{BLOCK_BYTES, FORMAT_MAJOR, FORMAT_MINOR, Layout},
+    spare::Spare,
 };
 
 const MAGIC: u32 = 0x4753_4652;
-const ZEROES_BYTES: u64 = 1 << 20;
-const ZEROES_FLUSHED_BYTES: u64 = 4 << 20;
-
 /// What a segment's first block says. Never rewritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
@@ -225,65 +219,5 @@ impl Segment {
             self.read(self.seal_offset(), BLOCK_BYTES).map_err(self.unreadable(self.seal_offset()))?;
         let seal = FrameHeader::decode(&block[..HEADER_BYTES], self.place(self.seal_offset()));
         Ok(seal.filter(|seal| seal.kind == Kind::Seal))
-    }
-}
-
-/// A file made ready for a segment: zeroed and flushed if there was time, and without a name that means
-/// anything.
-#[derive(Debug)]
-pub(crate) struct Spare {
-    pub(crate) path: PathBuf,
-    pub(crate) file: Arc<dyn DiskFile>,
-    pub(crate) capacity: u64,
-    is_zeroed: bool,
-}
-
-impl Spare {
-    /// Makes one. `zeroed`: really written, so that later flushes need not touch the file system's own
-    /// records. Stops early, with `None`, once `cancelled` says so.
-    pub(crate) fn make(
-        disk: &dyn Disk,
-        path: &Path,
-        capacity: u64,
-        zeroed: bool,
-        cancelled: impl Fn() -> bool,
-    ) -> Result<Option<Spare>, StorageError> {
-        let file = disk.create(path).map_err(io_error("create", path))?;
-        let spare = Spare { path: path.to_owned(), file, capacity, is_zeroed: zeroed };
-        if zeroed {
-            return spare.zero(cancelled);
-        }
-        spare.file.set_size(capacity).map_err(io_error("lengthen", path))?;
-        Ok(Some(spare))
-    }
-
-    /// Makes one of a file of this size that was a segment's.
-    pub(crate) fn again(
-        disk: &dyn Disk,
-        path: &Path,
-        capacity: u64,
-        cancelled: impl Fn() -> bool,
-    ) -> Result<Option<Spare>, StorageError> {
-        let file = disk.open(path).map_err(io_error("open", path))?;
-        Spare { path: path.to_owned(), file, capacity, is_zeroed: true }.zero(cancelled)
-    }
-
-    fn zero(self, cancelled: impl Fn() -> bool) -> Result<Option<Spare>, StorageError> {
-        let zeroes = vec![0; ZEROES_BYTES.min(self.capacity) as usize];
-        let mut offset = 0;
-        while offset < self.capacity {
-            if cancelled() {
-                return Ok(None);
-            }
-            let length = (self.capacity - offset).min(ZEROES_BYTES);
-            let written = self.file.write_at(offset, &zeroes[..length as usize]);
-            written.map_err(io_error("write", &self.path))?;
-            offset += length;
-            // A part at a time: a flush of the log that comes meanwhile waits for this much, not for all.
-            if offset.is_multiple_of(ZEROES_FLUSHED_BYTES) || offset == self.capacity {
-                self.file.sync_data().map_err(io_error("flush", &self.path))?;
-            }
-        }
-        Ok(Some(self))
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use raft_actor::storage::StorageError;
 
-use crate::{error::io_error, segment::Spare, store::Base};
+use crate::{error::io_error, spare::Spare, store::Base};
 
 /// The next segment's file.
 #[derive(Debug)]

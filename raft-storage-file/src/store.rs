@@ -21,7 +21,8 @@ use crate::{
     layout::{BLOCK_BYTES, Layout, whole_blocks},
     plan::Plan,
     replay::{FrameAt, Picture},
-    segment::{Segment, SegmentHeader, Spare},
+    segment::{Segment, SegmentHeader},
+    spare::Spare,
     spares::Spares,
 };
 

@@ -1,6 +1,6 @@
 //! The files of purged segments, used again.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use raft_actor::{
     storage::LogStorage,
@@ -46,9 +46,9 @@ fn the_files_of_purged_segments_are_used_again_so_that_no_new_space_is_needed() 
     assert!(disk.paths().len() < 8, "{:?}", disk.paths());
 }
 
-#[test]
-fn files_that_are_zeroed_in_the_background_hold_what_is_written_to_them() {
-    let disk = SimulatedDisk::new();
+/// Writes to files that are zeroed in the background, used ones among them, and holds what is left of them
+/// after a crash against what was written.
+fn write_to_zeroed_files(disk: &SimulatedDisk) {
     let options = options().with_spare_in_background(true);
     let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
     block_on(log.recover()).unwrap();
@@ -75,10 +75,26 @@ fn files_that_are_zeroed_in_the_background_hold_what_is_written_to_them() {
     assert!(disk.paths().len() < 9, "{:?}", disk.paths());
 }
 
+#[test]
+fn files_that_are_zeroed_in_the_background_hold_what_is_written_to_them() {
+    write_to_zeroed_files(&SimulatedDisk::new());
+}
+
+#[test]
+fn a_disk_that_takes_no_writes_past_the_cache_or_larger_ones_has_its_files_zeroed_through_it() {
+    for block in [None, Some(1 << 30)] {
+        let disk = SimulatedDisk::new();
+        disk.set_uncached_block(block);
+        assert!(is_prepared_after_frames_of(3 << 10, &disk), "{block:?}");
+        let disk = SimulatedDisk::new();
+        disk.set_uncached_block(block);
+        write_to_zeroed_files(&disk);
+    }
+}
+
 /// Whether a file for the next segment is there after frames of `bytes` each, once there was time to make
 /// one.
-fn is_prepared_after_frames_of(bytes: usize) -> bool {
-    let disk = SimulatedDisk::new();
+fn is_prepared_after_frames_of(bytes: usize, disk: &SimulatedDisk) -> bool {
     let options = Options::default().with_spare_in_background(true);
     let mut log = FileLog::open_on(Arc::new(disk.clone()), FOLDER, IDENTITY, options).unwrap();
     block_on(log.recover()).unwrap();
@@ -87,7 +103,9 @@ fn is_prepared_after_frames_of(bytes: usize) -> bool {
     for index in 1..=(512 << 10) / bytes as u64 {
         block_on(log.write(&[append(vec![command(index, 1, bytes)])])).unwrap();
     }
-    let is_there = || disk.paths().iter().any(|path| path.to_string_lossy().contains("spare"));
+    let holds_zeros = |path: &PathBuf| disk.bytes(path).is_some_and(|bytes| !bytes.is_empty());
+    let is_spare = |path: &&PathBuf| path.to_string_lossy().contains("spare");
+    let is_there = || disk.paths().iter().find(is_spare).is_some_and(holds_zeros);
     for _ in 0..200 {
         if is_there() {
             return true;
@@ -99,8 +117,8 @@ fn is_prepared_after_frames_of(bytes: usize) -> bool {
 
 #[test]
 fn the_next_file_is_zeroed_in_time_for_small_frames_and_not_at_all_for_large_ones() {
-    assert!(is_prepared_after_frames_of(3 << 10));
-    assert!(!is_prepared_after_frames_of(256 << 10));
+    assert!(is_prepared_after_frames_of(3 << 10, &SimulatedDisk::new()));
+    assert!(!is_prepared_after_frames_of(256 << 10, &SimulatedDisk::new()));
 }
 
 #[test]

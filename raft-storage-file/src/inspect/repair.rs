@@ -30,7 +30,8 @@ use crate::{
     layout::{BLOCK_BYTES, Layout},
     recovery::{first_segment, lock},
     scan::{Scan, newest_hard_state_seq},
-    segment::{Segment, Spare},
+    segment::Segment,
+    spare::Spare,
     store::Base,
 };
 

@@ -5,6 +5,7 @@
 
 mod flushes;
 mod image;
+mod uncached;
 
 use std::{
     collections::BTreeSet,
@@ -18,6 +19,7 @@ use raft_actor::runtime::BoxFuture;
 use self::{
     flushes::{Flushes, Settled},
     image::{Change, Content, Image},
+    uncached::{Uncached, UncachedFile},
 };
 use super::{Disk, DiskFile, Lock};
 
@@ -71,6 +73,7 @@ struct State {
     fail_once: Option<(u64, io::ErrorKind)>,
     sync_fails_once: bool,
     bytes_max: Option<u64>,
+    uncached: Uncached,
 }
 
 impl SimulatedDisk {
@@ -103,6 +106,12 @@ impl SimulatedDisk {
         self.state().sync_fails_once = true;
     }
 
+    /// Past the cache it takes whole blocks of so many bytes only, in memory as on the disk; `None`: nothing.
+    /// Blocks of 4 KiB until this is called.
+    pub fn set_uncached_block(&self, bytes: Option<u64>) {
+        self.state().uncached = Uncached(bytes);
+    }
+
     /// How many bytes all files together may have. What would need more fails with
     /// [`io::ErrorKind::StorageFull`]; what is there can be written over. Default none: as many as they like.
     pub fn set_bytes_max(&self, bytes_max: Option<u64>) {
@@ -131,7 +140,8 @@ impl SimulatedDisk {
             Unflushed::Dropped => false,
             Unflushed::Torn(_) => random.bool(),
         });
-        let after = State { image, bytes_max: state.bytes_max, ..State::default() };
+        let State { bytes_max, uncached, .. } = *state;
+        let after = State { image, bytes_max, uncached, ..State::default() };
         SimulatedDisk { state: Arc::new(Mutex::new(after)) }
     }
 
@@ -245,6 +255,12 @@ impl Disk for SimulatedDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.call(|calls| calls.changes += 1)?.image.create(path);
         Ok(Arc::new(SimulatedFile { disk: self.clone(), file }))
+    }
+
+    fn open_uncached(&self, path: &Path) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        let Uncached(Some(block_bytes)) = self.state().uncached else { return Ok(None) };
+        let file = self.open(path)?;
+        Ok(Some(Arc::new(UncachedFile { file, block_bytes })))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
