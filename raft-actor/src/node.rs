@@ -121,7 +121,10 @@ impl<S: StateMachine> Node<S> {
     pub(crate) fn hand_in(&self, command: &S::Command, reply: oneshot::Sender<Outcome<S>>) {
         match self.admit(command) {
             Ok((command, permit)) => {
-                self.0.consensus.send(Mail::Write { command, waiter: Waiter::Local { reply, permit } });
+                let write = Mail::Write { command, waiter: Waiter::Local { reply, permit } };
+                if let Err(Mail::Write { waiter, .. }) = self.0.consensus.send_if_open(write) {
+                    waiter.settle(Err(WriteError::Stopped));
+                }
             }
             // A caller that no longer waits is no error.
             Err(refused) => drop(reply.send(Err(refused))),
@@ -130,14 +133,11 @@ impl<S: StateMachine> Node<S> {
 
     /// Whether a command may come in: not too large, and not too many.
     fn admit(&self, command: &S::Command) -> Result<(Bytes, Permit), WriteError> {
-        let Shared { config, consensus, write_permits, .. } = &*self.0;
+        let Shared { config, write_permits, .. } = &*self.0;
         let command = S::encode_command(command).map_err(|_| WriteError::Malformed)?;
         let (bytes, bytes_max) = (command.len() as u64, config.command_bytes_max);
         if bytes > bytes_max {
             return Err(WriteError::TooLarge { bytes, bytes_max });
-        }
-        if consensus.is_closed() {
-            return Err(WriteError::Stopped);
         }
         let permit = write_permits.try_acquire(bytes).ok_or(WriteError::Overloaded)?;
         Ok((command, permit))

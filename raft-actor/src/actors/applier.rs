@@ -64,6 +64,8 @@ pub(crate) struct Applier<S: StateMachine> {
     membership: (LogId, Membership),
     /// Since when it has had the thread.
     turn_began: Time,
+    /// Entries applied since the clock was read.
+    unclocked: usize,
 }
 
 /// Where snapshots are kept, and who writes them.
@@ -91,6 +93,7 @@ impl<S: StateMachine> Applier<S> {
             applied: last,
             membership: (membership_log_id, *membership),
             turn_began: Time(0),
+            unclocked: 0,
         }
     }
 
@@ -98,7 +101,7 @@ impl<S: StateMachine> Applier<S> {
     fn take_snapshot(&self, id: u64) {
         let Some(snapshots) = &self.snapshots else { return };
         let Some(view) = self.state_machine.snapshot() else {
-            return self.consensus.send(consensus::Mail::Report(Input::SnapshotNotTaken));
+            return self.consensus.send(Input::SnapshotNotTaken.into());
         };
         let (membership_log_id, membership) = self.membership.clone();
         let last = self.applied;
@@ -122,7 +125,7 @@ impl<S: StateMachine> Applier<S> {
         self.state_machine.flush(snapshot.last).await.map_err(|error| error.to_string())?;
         self.applied = snapshot.last;
         self.membership = (snapshot.membership_log_id, *snapshot.membership);
-        self.consensus.send(consensus::Mail::Report(Input::SnapshotRestored { id }));
+        self.consensus.send(Input::SnapshotRestored { id }.into());
         Ok(())
     }
 
@@ -133,10 +136,11 @@ impl<S: StateMachine> Applier<S> {
         context: &Context<Mail<S>>,
     ) -> Result<(), String> {
         let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
-        for (place, entry) in entries.iter().enumerate() {
-            if place % CLOCK_EVERY == 0 {
+        for entry in entries.iter() {
+            if self.unclocked == CLOCK_EVERY {
                 self.give_way(context).await;
             }
+            self.unclocked += 1;
             let output = self.apply_entry(entry)?;
             // A place in the log has one waiter at the most.
             if let Some((id, waiter)) = waiters.pop_front_if(|(id, _)| id.index <= entry.id.index) {
@@ -161,6 +165,7 @@ impl<S: StateMachine> Applier<S> {
     /// Lets the other actors of the thread work where the state machine has kept it for long: a leader must
     /// be heard while it applies.
     async fn give_way(&mut self, context: &Context<Mail<S>>) {
+        self.unclocked = 0;
         if context.now().since(self.turn_began) >= TURN_MAX {
             // Not a mere yield: a host whose tasks are always ready looks at its timers and at what other
             // threads have sent only once in so many turns, and a turn here is long.
@@ -195,6 +200,7 @@ impl<S: StateMachine> Actor for Applier<S> {
 
     async fn handle(&mut self, batch: &mut Vec<Mail<S>>, context: &mut Context<Mail<S>>) {
         self.turn_began = context.now();
+        self.unclocked = 0;
         for mail in batch.drain(..) {
             let outcome = match mail {
                 Mail::Apply { entries, waiters } => self.apply(entries, waiters, context).await,

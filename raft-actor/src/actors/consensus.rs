@@ -76,8 +76,8 @@ pub(crate) enum Mail<S: StateMachine> {
     Subscribe(Subscriber),
     /// Somebody wants another leader. Answered when this node has stopped leading, or why it has not.
     Transfer { to: Option<NodeId>, reply: oneshot::Sender<Result<(), TransferError>> },
-    /// From another actor, for the core as it is.
-    Report(Input),
+    /// From another actor, for the core as it is. In a box, since it is rare and larger than all other mail.
+    Report(Box<Input>),
     /// Somebody wants a snapshot.
     TakeSnapshot { reply: oneshot::Sender<Result<SnapshotMeta, SnapshotError>> },
     /// Somebody wants other members.
@@ -88,6 +88,12 @@ pub(crate) enum Mail<S: StateMachine> {
     Shutdown,
     /// Another actor cannot go on: end at once.
     Failed { reason: String },
+}
+
+impl<S: StateMachine> From<Input> for Mail<S> {
+    fn from(input: Input) -> Mail<S> {
+        Mail::Report(Box::new(input))
+    }
 }
 
 /// Whom the consensus actor sends mail to.
@@ -227,7 +233,7 @@ impl<S: StateMachine> Consensus<S> {
             }
             Mail::Report(input) => {
                 self.cast.snapshots.settle(&input);
-                self.inputs.push(input);
+                self.inputs.push(*input);
             }
             Mail::TakeSnapshot { reply } => {
                 self.cast.snapshots.wait(reply);
@@ -357,8 +363,9 @@ impl<S: StateMachine> Consensus<S> {
             }
             Effect::Apply(entries) => self.apply(entries),
             Effect::Proposed { first, count } => self.writes.proposed(first, count as usize),
-            Effect::ProposalRefused { leader, count } => {
-                for write in self.writes.refused(count as usize) {
+            // A step has one proposal at the most.
+            Effect::ProposalRefused { leader, .. } => {
+                for write in self.writes.refused(self.raft.take_refused()) {
                     self.writes.park(write, leader);
                 }
             }

@@ -82,7 +82,7 @@ impl<S: StateMachine> LogStore<S> {
                 Mail::Purge(through) => {
                     self.flush().await?;
                     self.storage.purge(through).await?;
-                    self.consensus.send(consensus::Mail::Report(Input::Purged { through }));
+                    self.consensus.send(Input::Purged { through }.into());
                 }
                 Mail::Stop => context.stop(),
             }

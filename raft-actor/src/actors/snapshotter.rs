@@ -73,13 +73,13 @@ impl<S: StateMachine> Snapshotter<S> {
         let (storage, consensus) = (self.storage.clone(), self.consensus.clone());
         if is_on(Mutant::ReportsSnapshotsBeforeTheyAreDurable) {
             let snapshot = snapshot.clone();
-            consensus.send(consensus::Mail::Report(Input::SnapshotTaken { snapshot }));
+            consensus.send(Input::SnapshotTaken { snapshot }.into());
         }
         let task = async move {
             match storage.write(snapshot, view).await {
                 Ok(snapshot) => {
                     tracing::info!(last = %snapshot.last, bytes = snapshot.size_bytes, "snapshot taken");
-                    consensus.send(consensus::Mail::Report(Input::SnapshotTaken { snapshot }));
+                    consensus.send(Input::SnapshotTaken { snapshot }.into());
                 }
                 Err(error) => fail(&consensus, &error),
             }
@@ -98,7 +98,7 @@ impl<S: StateMachine> Snapshotter<S> {
         if bytes_max > 0 {
             let Some(read) = self.storage.read_chunk(snapshot.id, offset, bytes_max).await? else {
                 let gone = Input::SnapshotGone { id: snapshot.id };
-                self.consensus.send(consensus::Mail::Report(gone));
+                self.consensus.send(gone.into());
                 return Ok(());
             };
             data = read;
@@ -135,13 +135,13 @@ impl<S: StateMachine> Snapshotter<S> {
             Mail::Store { snapshot, offset, data } => {
                 let next_offset = self.storage.receive_chunk(&snapshot, offset, data).await?;
                 let stored = Input::SnapshotChunkStored { id: snapshot.id, next_offset };
-                self.consensus.send(consensus::Mail::Report(stored));
+                self.consensus.send(stored.into());
             }
             Mail::Finish(snapshot) => {
                 self.storage.finish_receive(&snapshot).await?;
                 tracing::info!(last = %snapshot.last, bytes = snapshot.size_bytes, "snapshot received");
                 let received = Input::SnapshotReceived { id: snapshot.id };
-                self.consensus.send(consensus::Mail::Report(received));
+                self.consensus.send(received.into());
             }
             Mail::Retain(ids) => self.storage.retain(&ids).await?,
             Mail::Stop => context.stop(),

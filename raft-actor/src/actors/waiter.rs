@@ -76,7 +76,7 @@ impl<S: StateMachine> Waiter<S> {
 /// One write of a batch that another node has carried here.
 pub(crate) struct RemoteWaiter {
     batch: Arc<RemoteBatch>,
-    position: usize,
+    position: u32,
     settled: bool,
 }
 
@@ -97,7 +97,9 @@ impl RemoteWaiter {
     pub(crate) fn batch(id: u64, count: usize, origin: Addr<replicator::Mail>) -> Vec<RemoteWaiter> {
         let results = Mutex::new(Results { settled: vec![None; count], missing: count });
         let batch = Arc::new(RemoteBatch { id, origin, results });
-        (0..count).map(|position| RemoteWaiter { batch: batch.clone(), position, settled: false }).collect()
+        (0..count as u32)
+            .map(|position| RemoteWaiter { batch: batch.clone(), position, settled: false })
+            .collect()
     }
 
     /// Tells what has become of it.
@@ -110,7 +112,7 @@ impl RemoteWaiter {
             return;
         }
         let mut results = self.batch.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.settled[self.position] = Some(result);
+        results.settled[self.position as usize] = Some(result);
         results.missing -= 1;
         if results.missing == 0 {
             let results = results.settled.drain(..).flatten().collect();

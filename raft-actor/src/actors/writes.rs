@@ -39,8 +39,9 @@ struct Forwarded<S: StateMachine> {
 
 /// See the module.
 pub(crate) struct Writes<S: StateMachine> {
-    /// Given to the core; its answer comes with the same step's effects.
-    proposing: Vec<Pending<S>>,
+    /// Whose commands the core was given, and until when they may wait; its answer comes with the same
+    /// step's effects.
+    proposing: Vec<(Waiter<S>, Time)>,
     /// In this leader's log, ascending.
     waiting: VecDeque<(LogId, Waiter<S>)>,
     /// The same by batch: its last entry, and until when its callers may be left waiting.
@@ -83,30 +84,30 @@ impl<S: StateMachine> Writes<S> {
 
     /// Takes over what the core is about to be asked, and gives the commands to ask with.
     pub(crate) fn propose(&mut self, writes: &mut Vec<Pending<S>>) -> Vec<Bytes> {
-        let commands = writes.iter().map(|write| write.command.clone()).collect();
-        if self.proposing.is_empty() {
-            std::mem::swap(&mut self.proposing, writes);
-        } else {
-            self.proposing.append(writes);
-        }
+        let mut commands = Vec::with_capacity(writes.len());
+        self.proposing.extend(writes.drain(..).map(|Pending { command, waiter, deadline }| {
+            commands.push(command);
+            (waiter, deadline)
+        }));
         commands
     }
 
     /// The core has put the oldest `count` into the log.
     pub(crate) fn proposed(&mut self, first: LogId, count: usize) {
         if let Some(last) = count.checked_sub(1).and_then(|last| self.proposing.get(last)) {
-            self.patience.push_back((LogIndex(first.index.0 + count as u64 - 1), last.deadline));
+            self.patience.push_back((LogIndex(first.index.0 + count as u64 - 1), last.1));
         }
         let writes = self.proposing.drain(..count).enumerate();
-        self.waiting.extend(writes.map(|(offset, write)| {
+        self.waiting.extend(writes.map(|(offset, (waiter, _))| {
             let index = LogIndex(first.index.0 + offset as u64);
-            (LogId::new(first.term, index), write.waiter)
+            (LogId::new(first.term, index), waiter)
         }));
     }
 
-    /// The core has refused the oldest `count`.
-    pub(crate) fn refused(&mut self, count: usize) -> Vec<Pending<S>> {
-        self.proposing.drain(..count).collect()
+    /// The core has refused the oldest, and given their commands back.
+    pub(crate) fn refused(&mut self, commands: Vec<Bytes>) -> Vec<Pending<S>> {
+        let writes = self.proposing.drain(..commands.len()).zip(commands);
+        writes.map(|((waiter, deadline), command)| Pending { command, waiter, deadline }).collect()
     }
 
     /// Takes out the waiters of all entries up to `last`.

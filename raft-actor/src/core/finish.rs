@@ -6,6 +6,8 @@
 
 use std::{collections::VecDeque, mem};
 
+use bytes::Bytes;
+
 use super::{Effect, Effects, Raft};
 use crate::{
     message::{Message, ReadId},
@@ -20,6 +22,8 @@ const HELD_MAX: usize = 4096;
 pub(super) struct Output {
     /// Answers to proposals, and changes of role.
     pub(super) events: Vec<Effect>,
+    /// The commands of proposals that this step has refused.
+    pub(super) refused: Vec<Bytes>,
     pub(super) outbox: Vec<(NodeId, Message)>,
     /// What must be done before the batch's write: a log that is replaced by a snapshot, and purges.
     pub(super) purges: Vec<Effect>,
@@ -41,6 +45,7 @@ impl Output {
     pub(super) fn new(told: (Role, Term, Option<NodeId>)) -> Output {
         Output {
             events: Vec::new(),
+            refused: Vec::new(),
             outbox: Vec::new(),
             purges: Vec::new(),
             snapshots: Vec::new(),

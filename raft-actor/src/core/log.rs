@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::cache::Cache;
 use crate::{
     membership::Membership,
@@ -128,15 +130,24 @@ impl Log {
     /// Adds an entry right after the last.
     pub(super) fn append(&mut self, entry: Entry) {
         self.note(&entry);
-        if !self.fresh_run.is_empty() {
-            self.fresh = std::mem::take(&mut self.fresh_run).to_vec();
-        }
+        self.begin_one_by_one();
         self.fresh.push(entry);
     }
 
-    /// So many entries are about to be appended one by one.
-    pub(super) fn expect(&mut self, count: usize) {
-        self.fresh.reserve(count);
+    /// Adds commands right after the last, as entries of `term`.
+    pub(super) fn append_commands(&mut self, term: Term, commands: Vec<Bytes>) {
+        let first = self.last.index.next();
+        let count = commands.len() as u64;
+        if count == 0 {
+            return;
+        }
+        self.note_term(LogId::new(term, first));
+        let entries = (first.0..)
+            .zip(commands)
+            .map(|(index, command)| Entry::new(LogId::new(term, LogIndex(index)), Payload::Command(command)));
+        self.begin_one_by_one();
+        self.fresh.extend(entries);
+        self.last = LogId::new(term, LogIndex(first.0 + count - 1));
     }
 
     /// Adds a run of entries right after the last.
@@ -148,21 +159,31 @@ impl Log {
             self.fresh_run = entries;
             return;
         }
+        self.begin_one_by_one();
+        self.fresh.extend_from_slice(&entries);
+    }
+
+    /// What is not written yet is one run no longer.
+    fn begin_one_by_one(&mut self) {
         if !self.fresh_run.is_empty() {
             self.fresh = std::mem::take(&mut self.fresh_run).to_vec();
         }
-        self.fresh.extend_from_slice(&entries);
     }
 
     fn note(&mut self, entry: &Entry) {
         debug_assert_eq!(entry.id.index, self.last.index.next(), "a hole in the log");
-        if self.last.term != entry.id.term || self.terms.is_empty() {
-            self.terms.push((entry.id.index, entry.id.term));
-        }
+        self.note_term(entry.id);
         if let Payload::Membership(membership) = &entry.payload {
             self.memberships.push((entry.id, (**membership).clone()));
         }
         self.last = entry.id;
+    }
+
+    /// This entry comes next.
+    fn note_term(&mut self, next: LogId) {
+        if self.last.term != next.term || self.terms.is_empty() {
+            self.terms.push((next.index, next.term));
+        }
     }
 
     /// Forgets the entry at `from` and all after it.

@@ -268,6 +268,7 @@ impl Raft {
     /// `now` never goes back; an earlier time than the last is taken for the last.
     pub fn step_all(&mut self, now: Time, inputs: impl IntoIterator<Item = Input>, effects: &mut Effects) {
         self.now = self.now.max(now);
+        self.output.refused.clear();
         for input in inputs {
             self.take_in(input);
             self.note_role_change();

@@ -72,32 +72,39 @@ impl Leadership {
 impl Raft {
     pub(super) fn propose(&mut self, commands: Vec<Bytes>) {
         let count = commands.len() as u64;
-        match &self.state {
+        let ask_instead = match &self.state {
             // thesis §3.10: a leader that hands over takes no more. A witness is about to.
-            State::Leader(leadership) => {
-                if leadership.transfer.is_some() || self.is_witness() {
-                    let leader = leadership.transfer.as_ref().map(|transfer| transfer.to);
-                    self.output.events.push(Effect::ProposalRefused { leader, count });
-                    return;
-                }
-            }
-            _ => {
-                self.output.events.push(Effect::ProposalRefused { leader: self.leader, count });
-                return;
-            }
+            State::Leader(leadership) => match &leadership.transfer {
+                Some(transfer) => Some(Some(transfer.to)),
+                None => self.is_witness().then_some(None),
+            },
+            _ => Some(self.leader),
+        };
+        if let Some(leader) = ask_instead {
+            self.output.refused.extend(commands);
+            self.output.events.push(Effect::ProposalRefused { leader, count });
+            return;
         }
         let first = LogId::new(self.term(), self.log.last().index.next());
-        self.log.expect(commands.len());
-        for command in commands {
-            self.append_own(Payload::Command(command));
-        }
+        self.log.append_commands(first.term, commands);
+        self.becomes_busy();
         self.output.events.push(Effect::Proposed { first, count });
+    }
+
+    /// The commands of all proposals that the last step has refused, in order: whoever has proposed them
+    /// needs no copy.
+    pub(crate) fn take_refused(&mut self) -> Vec<Bytes> {
+        std::mem::take(&mut self.output.refused)
     }
 
     /// Raft §5.3: a leader only ever appends to its log.
     pub(super) fn append_own(&mut self, payload: Payload) {
         let id = LogId::new(self.term(), self.log.last().index.next());
         self.log.append(Entry::new(id, payload));
+        self.becomes_busy();
+    }
+
+    fn becomes_busy(&mut self) {
         if let State::Leader(leadership) = &mut self.state {
             leadership.becomes_busy(self.now, &self.config);
         }

@@ -58,15 +58,21 @@ impl<M> Addr<M> {
     /// windows): taken even where the mailbox is full. A stopped actor's mail is dropped, and with it the
     /// replies that it holds.
     pub fn send(&self, message: M) {
+        drop(self.send_if_open(message));
+    }
+
+    /// The same, but mail for a stopped actor comes back.
+    pub fn send_if_open(&self, message: M) -> Result<(), M> {
         let reader = {
             let mut queue = self.lock();
             if queue.closed {
-                return;
+                return Err(message);
             }
             queue.messages.push_back(message);
             queue.reader.take()
         };
         wake(reader);
+        Ok(())
     }
 
     /// How many messages wait.

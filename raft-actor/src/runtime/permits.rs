@@ -15,46 +15,53 @@ pub struct Permits(Arc<Stock>);
 struct Stock {
     count_max: u64,
     bytes_max: u64,
-    count: AtomicU64,
-    bytes: AtomicU64,
+    /// What is out, in one word, as [`pack`] makes it.
+    out: AtomicU64,
+}
+
+/// The lower bits of a word hold bytes, the others a count.
+const BYTES_BITS: u32 = 40;
+const BYTES_MAX: u64 = (1 << BYTES_BITS) - 1;
+const COUNT_MAX: u64 = (1 << (u64::BITS - BYTES_BITS)) - 1;
+
+fn pack(count: u64, bytes: u64) -> u64 {
+    count << BYTES_BITS | bytes
+}
+
+fn unpack(word: u64) -> (u64, u64) {
+    (word >> BYTES_BITS, word & BYTES_MAX)
 }
 
 impl Permits {
-    /// At most `count_max` permits, for at most `bytes_max` bytes in all, are out at any time.
+    /// At most `count_max` permits, for at most `bytes_max` bytes in all, are out at any time. More than
+    /// 16,777,215 permits and 1 TiB never are.
     pub fn new(count_max: u64, bytes_max: u64) -> Permits {
-        Permits(Arc::new(Stock { count_max, bytes_max, count: AtomicU64::new(0), bytes: AtomicU64::new(0) }))
+        let (count_max, bytes_max) = (count_max.min(COUNT_MAX), bytes_max.min(BYTES_MAX));
+        Permits(Arc::new(Stock { count_max, bytes_max, out: AtomicU64::new(0) }))
     }
 
     /// A permit for one thing of this many bytes, or `None` where too much is out. More than `bytes_max`
     /// bytes never get one.
     pub fn try_acquire(&self, bytes: u64) -> Option<Permit> {
-        take(&self.0.count, 1, self.0.count_max)?;
-        if take(&self.0.bytes, bytes, self.0.bytes_max).is_none() {
-            give_back(&self.0.count, 1);
-            return None;
-        }
+        let Stock { count_max, bytes_max, out } = &*self.0;
+        let more = |word| {
+            let (count, held) = unpack(word);
+            (count < *count_max && bytes <= bytes_max - held).then(|| word + pack(1, bytes))
+        };
+        // Relaxed: the word is right by itself, and nothing else is published through it.
+        out.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Permit { stock: self.0.clone(), bytes })
     }
 
     /// How many permits are out.
     pub fn count_out(&self) -> u64 {
-        self.0.count.load(Ordering::Relaxed)
+        unpack(self.0.out.load(Ordering::Relaxed)).0
     }
 
     /// How many bytes they are for.
     pub fn bytes_out(&self) -> u64 {
-        self.0.bytes.load(Ordering::Relaxed)
+        unpack(self.0.out.load(Ordering::Relaxed)).1
     }
-}
-
-// Relaxed throughout: each counter is right by itself, and nothing else is published through it.
-fn take(out: &AtomicU64, wanted: u64, max: u64) -> Option<()> {
-    let more = |now: u64| now.checked_add(wanted).filter(|sum| *sum <= max);
-    out.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| ())
-}
-
-fn give_back(out: &AtomicU64, taken: u64) {
-    out.fetch_sub(taken, Ordering::Relaxed);
 }
 
 impl fmt::Debug for Permits {
@@ -81,8 +88,7 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        give_back(&self.stock.bytes, self.bytes);
-        give_back(&self.stock.count, 1);
+        self.stock.out.fetch_sub(pack(1, self.bytes), Ordering::Relaxed);
     }
 }
 

@@ -29,8 +29,9 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Makes an empty file; one that is there is emptied.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
-    /// Opens a file that exists for writing whole blocks past the system's cache, from memory that begins at a
-    /// multiple of their size. Default `None`, as where that cannot be: the file is to be written as any other.
+    /// Opens a file that exists for writing whole blocks past the system's cache, from memory that begins at
+    /// a multiple of their size. Default `None`, as where that cannot be: the file is to be written as any
+    /// other.
     fn open_uncached(&self, path: &Path) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let _ = path;
         Ok(None)
