@@ -148,6 +148,35 @@ fn a_clean_shutdown_hands_leadership_over_without_waiting_for_a_timeout() {
     });
 }
 
+/// What the core refuses because its leader hands over is kept with its command, and carried to the next one.
+#[test]
+fn what_is_written_while_leadership_is_handed_over_is_done_by_the_next_leader() {
+    let simulator = SimRuntime::new(8);
+    let runtime: SharedRuntime = Arc::new(simulator.node("machine"));
+    simulator.run_until(async move {
+        let cluster =
+            Cluster::start(runtime.clone(), 3, Config::default(), Counter::default).await.expect("starts");
+        let old = cluster.leader().await;
+        let node = cluster.node(old);
+        cluster.network().delay(Duration::from_millis(10)..=Duration::from_millis(10));
+        let write = async |after: u64| {
+            cluster.sleep(Duration::from_millis(after)).await;
+            node.write(10_u64.pow(after as u32)).await
+        };
+        let writes = futures_util::future::join4(write(0), write(1), write(2), write(3));
+        let (ended, (first, second, third, fourth)) =
+            futures_util::future::join(node.transfer_leadership(None), writes).await;
+        assert_eq!(ended, Ok(()));
+        for outcome in [&first, &second, &third, &fourth] {
+            assert!(outcome.is_ok(), "{outcome:?}");
+        }
+        let new = cluster.leader().await;
+        assert_ne!(old, new);
+        assert_eq!(cluster.node(new).read(|counter| counter.value).await, Ok(1_111), "each of them once");
+        cluster.shutdown().await;
+    });
+}
+
 #[test]
 fn a_node_without_members_or_not_among_them_does_not_start() {
     let simulator = SimRuntime::new(6);
