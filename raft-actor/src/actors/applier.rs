@@ -15,7 +15,7 @@ use crate::{
     membership::Membership,
     mutants::{Mutant, is_on},
     runtime::{
-        actor::{Actor, Context},
+        actor::{Actor, Context, yield_once},
         mailbox::Addr,
         sleep,
     },
@@ -155,8 +155,13 @@ impl<S: StateMachine> Applier<S> {
         let lags = is_on(Mutant::StoresAnAppliedIndexThatLags);
         self.applied = if lags { entries[0].id } else { last };
         self.state_machine.flush(last).await.map_err(|error| error.to_string())?;
-        for (waiter, outcome) in self.answers.drain(..) {
-            waiter.settle(outcome);
+        if !self.answers.is_empty() {
+            for (waiter, outcome) in self.answers.drain(..) {
+                waiter.settle(outcome);
+            }
+            // Those who are answered have their turn first: what they write next is there when the core
+            // learns that this is applied.
+            yield_once().await;
         }
         self.consensus.send(consensus::Mail::Applied { index: last.index });
         Ok(())

@@ -6,14 +6,14 @@ use super::{Effect, LogReader, Raft, State};
 use crate::{
     config::Config,
     mutants::{Mutant, is_on},
-    types::{Entries, LogIndex},
+    types::{Entries, LogIndex, Time},
 };
 
-/// The window of what the state machine works on: the last index of each run of entries, and its bytes. A
-/// machine that is slower than the log must not have the whole log waiting in memory.
+/// The window of what the state machine works on: the last index of each run of entries, its bytes, and when
+/// it was given out. A machine that is slower than the log must not have the whole log waiting in memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Applying {
-    runs: VecDeque<(LogIndex, u64)>,
+    runs: VecDeque<(LogIndex, u64, Time)>,
     bytes: u64,
 }
 
@@ -22,14 +22,19 @@ impl Applying {
         (self.runs.len() as u64) < config.inflight_max && self.bytes < config.inflight_bytes_max
     }
 
-    fn given(&mut self, last: LogIndex, bytes: u64) {
-        self.runs.push_back((last, bytes));
+    fn given(&mut self, last: LogIndex, bytes: u64, now: Time) {
+        self.runs.push_back((last, bytes, now));
         self.bytes += bytes;
+    }
+
+    /// Since when the machine has had what it has not seen all of.
+    pub(super) fn since(&self) -> Option<Time> {
+        self.runs.front().map(|(_, _, given)| *given)
     }
 
     /// The state machine has seen all up to `index`.
     pub(super) fn applied(&mut self, index: LogIndex) {
-        while let Some((_, bytes)) = self.runs.pop_front_if(|(last, _)| *last <= index) {
+        while let Some((_, bytes, _)) = self.runs.pop_front_if(|(last, ..)| *last <= index) {
             self.bytes -= bytes;
         }
     }
@@ -93,7 +98,7 @@ impl Raft {
     fn give(&mut self, entries: Entries, bytes: u64) {
         if let Some(last) = entries.last() {
             self.given_index = last.id.index;
-            self.applying.given(last.id.index, bytes);
+            self.applying.given(last.id.index, bytes, self.now);
             self.snapshots.given_bytes += bytes;
             self.output.applies.push(Effect::Apply(entries));
         }

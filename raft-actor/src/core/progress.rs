@@ -19,6 +19,10 @@ const ALONE_MAX: usize = 2;
 /// A peer that takes no longer to flush and answer answers at once.
 const AT_ONCE: Duration = Duration::from_millis(2);
 
+/// A peer that takes no longer waits for no disk and no distance: what a write costs is processor time, and
+/// nothing is won by sending more before the state machine has seen what was sent, if that takes no longer.
+pub(super) const NEAR: Duration = Duration::from_micros(200);
+
 /// A peer that takes no longer to flush and answer answers soon: it is seldom idle although what it lacks
 /// comes in one message at a time.
 const SOON: Duration = Duration::from_millis(20);
@@ -171,11 +175,20 @@ impl Progress {
     /// Whether the `count` entries that are to be sent next are better sent along with those that come in
     /// until the peer has answered: it answers at once, and a message costs more than that wait. So writes
     /// that come one by one gather into batches, as bytes do in TCP (Nagle's algorithm, RFC 896).
-    pub(super) fn gathers(&self, count: u64, config: &Config) -> bool {
-        self.inflight.len() >= ALONE_MAX
-            && self.answered_in.is_some_and(|took| took < AT_ONCE)
-            && self.inflight_bytes < config.append_bytes_max
-            && count < config.append_entries_max
+    ///
+    /// Where the peer is near, they wait until the leader's state machine has seen what was sent before
+    /// (`unapplied` is how much it has not): whoever wrote that is answered then, and writes again. So all
+    /// who write get into step, and pay for one round of messages instead of one each. But they wait only for
+    /// what is soon to come: an answer of the peer, or of a state machine that `is_applying`.
+    pub(super) fn gathers(&self, count: u64, unapplied: u64, is_applying: bool, config: &Config) -> bool {
+        let Some(took) = self.answered_in else { return false };
+        let is_out_of_step = count <= unapplied && unapplied <= config.append_entries_max;
+        let is_awaited = is_applying || !self.inflight.is_empty();
+        (took < NEAR && is_out_of_step && is_awaited)
+            || (took < AT_ONCE
+                && self.inflight.len() >= ALONE_MAX
+                && self.inflight_bytes < config.append_bytes_max
+                && count < config.append_entries_max)
     }
 
     /// Whether it should be told of this commit index although there is nothing else to say: the peer has

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::{
-    Effect, LogReader, Peers, Raft, State, progress::Progress, read::Readers, reconfigure::Awaited,
+    Effect, LogReader, Peers, Raft, State,
+    progress::{NEAR, Progress},
+    read::Readers,
+    reconfigure::Awaited,
     transfer::Transfer,
 };
 use crate::{
@@ -199,7 +202,8 @@ impl Raft {
         }
         let commit = self.commit_index;
         let told_alone = self.commit_told_alone();
-        let term = self.term();
+        let (term, applied) = (self.term(), self.applied_index);
+        let is_applying = self.applying.since().is_some_and(|since| self.now.since(since) < NEAR);
         let has_witnesses = !self.membership().witnesses().is_empty();
         let held = if has_witnesses { self.held_index() } else { LogIndex(0) };
         let Raft { state: State::Leader(leadership), log, config, output, snapshots, now, .. } = self else {
@@ -216,7 +220,8 @@ impl Raft {
             peer.is_sent_up_to(last);
             while peer.next_index() <= last && peer.has_room(config) {
                 let next = peer.next_index();
-                is_told_soon = peer.gathers(last.0 - next.0 + 1, config);
+                let unapplied = next.previous().0.saturating_sub(applied.0);
+                is_told_soon = peer.gathers(last.0 - next.0 + 1, unapplied, is_applying, config);
                 if is_told_soon {
                     break;
                 }
