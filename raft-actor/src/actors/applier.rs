@@ -155,10 +155,11 @@ impl<S: StateMachine> Applier<S> {
         let lags = is_on(Mutant::StoresAnAppliedIndexThatLags);
         self.applied = if lags { entries[0].id } else { last };
         self.state_machine.flush(last).await.map_err(|error| error.to_string())?;
-        if !self.answers.is_empty() {
-            for (waiter, outcome) in self.answers.drain(..) {
-                waiter.settle(outcome);
-            }
+        let is_answer_to_local = self.answers.iter().any(|(waiter, _)| waiter.is_local());
+        for (waiter, outcome) in self.answers.drain(..) {
+            waiter.settle(outcome);
+        }
+        if is_answer_to_local {
             // Those who are answered have their turn first: what they write next is there when the core
             // learns that this is applied.
             yield_once().await;

@@ -334,8 +334,7 @@ impl<S: StateMachine> Consensus<S> {
         let way = way.and_then(|leader| Some((leader, self.cast.links.to(leader)?.clone())));
         // A link that takes nothing gets no more: what waits here has a deadline, what waits there has none.
         let way = way.filter(|(_, replicator)| replicator.len() < CARRY_QUEUE_MAX);
-        let (local, remote): (Vec<_>, Vec<_>) =
-            writes.into_iter().partition(|write| matches!(write.waiter, Waiter::Local { .. }));
+        let (local, remote): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.waiter.is_local());
         // A write is carried once: the node that it came from knows where to carry it next.
         remote.into_iter().for_each(|write| self.writes.park(write, leader));
         match way {

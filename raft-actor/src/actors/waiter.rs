@@ -36,6 +36,11 @@ pub(crate) enum Waiter<S: StateMachine> {
 }
 
 impl<S: StateMachine> Waiter<S> {
+    /// Whether it waits on this node.
+    pub(crate) fn is_local(&self) -> bool {
+        matches!(self, Waiter::Local { .. })
+    }
+
     /// Tells the outcome. Outputs for other nodes are encoded here.
     pub(crate) fn settle(self, outcome: Outcome<S>) {
         match self {
