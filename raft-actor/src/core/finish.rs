@@ -99,9 +99,9 @@ impl Raft {
         self.write(effects);
         tell(effects, &mut self.output.events);
         self.acknowledge();
+        self.give_out();
         self.replicate();
         self.release(effects);
-        self.give_out();
         self.leave_if_removed();
         self.tell_reads();
         tell(effects, &mut self.output.log_reads);
