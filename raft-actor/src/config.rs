@@ -34,11 +34,12 @@ pub struct Config {
     /// Bytes of one encoded command. Default 2 MiB.
     pub command_bytes_max: u64,
     /// Writes under way on one node, of its own clients and of those that other nodes carry to it; one more
-    /// is refused as overloaded. Default 65,536.
+    /// is refused as overloaded. Default 65,536; more than 16,777,215 never are.
     pub writes_max: u64,
-    /// Bytes of commands under way on one node, counted the same. Default 64 MiB.
+    /// Bytes of commands under way on one node, counted the same. Default 64 MiB; more than 1 TiB never are.
     pub write_bytes_max: u64,
-    /// Reads under way on one node; one more is refused as overloaded. Default 65,536.
+    /// Reads under way on one node; one more is refused as overloaded. Default 65,536; more than 16,777,215
+    /// never are.
     pub reads_max: u64,
     /// How many entries a learner may be behind when it becomes a voter. Default 1,000.
     pub promotion_lag_max: u64,
