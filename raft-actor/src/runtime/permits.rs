@@ -129,6 +129,18 @@ mod tests {
     }
 
     #[test]
+    fn limits_beyond_what_a_word_holds_are_taken_as_that_and_neither_runs_into_the_other() {
+        let permits = Permits::new(u64::MAX, u64::MAX);
+        assert!(permits.try_acquire(BYTES_MAX + 1).is_none());
+        let all = permits.try_acquire(BYTES_MAX).expect("all bytes that there are");
+        assert!(permits.try_acquire(1).is_none());
+        let none = permits.try_acquire(0).expect("a second permit");
+        assert_eq!((permits.count_out(), permits.bytes_out()), (2, BYTES_MAX));
+        drop((all, none));
+        assert_eq!((permits.count_out(), permits.bytes_out()), (0, 0));
+    }
+
+    #[test]
     fn many_threads_never_hold_more_than_there_is() {
         let permits = Permits::new(3, 30);
         thread::scope(|scope| {
