@@ -30,11 +30,10 @@ impl<S: StateMachine> Node<S> {
     /// Voters change through a joint configuration, which the leader finishes by itself, whoever leads by
     /// then. A change to what is so already is done at once.
     pub async fn change_membership(&self, change: MembershipChange) -> Result<LogId, ChangeError> {
-        if self.0.consensus.is_closed() {
+        let (reply, outcome) = oneshot::channel();
+        if self.0.consensus.send_if_open(Mail::ChangeMembership { change, reply }).is_err() {
             return Err(ChangeError::Stopped);
         }
-        let (reply, outcome) = oneshot::channel();
-        self.0.consensus.send(Mail::ChangeMembership { change, reply });
         outcome.await.unwrap_or(Err(ChangeError::Unknown))
     }
 
