@@ -100,10 +100,16 @@ pub(crate) fn run(host: Host, plan: Plan) -> Result<Sample, Void> {
 
     let course = Arc::new(Course::default());
     let (sender, tallies) = mpsc::channel();
-    for _ in 0..plan.clients {
-        let client = client(cluster.node(leader).clone(), plan, course.clone(), sender.clone());
-        runtime.spawn("client", here, Box::pin(client));
-    }
+    // From a task there, as an application does: so a client's memory comes from the thread that it lives on.
+    wait_for(&runtime, {
+        let (runtime, leader, course) = (runtime.clone(), cluster.node(leader).clone(), course.clone());
+        async move {
+            for _ in 0..plan.clients {
+                let client = client(leader.clone(), plan, course.clone(), sender.clone());
+                runtime.spawn("client", here, Box::pin(client));
+            }
+        }
+    })?;
     let sample = course.time(plan, &tallies)?;
     verify(sample.acknowledged, || counts.iter().map(|count| count.load(Ordering::Relaxed)).collect())?;
     wait_for(&runtime, cluster.shutdown())?;

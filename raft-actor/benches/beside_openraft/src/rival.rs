@@ -53,9 +53,14 @@ pub(crate) fn run(host: Host, plan: Plan) -> Result<Sample, Void> {
 
     let course = Arc::new(Course::default());
     let (sender, tallies) = mpsc::channel();
-    for _ in 0..plan.clients {
-        threads.clients.spawn(client(leader.0.clone(), plan, course.clone(), sender.clone()));
-    }
+    wait_for(&threads.clients, {
+        let (leader, course) = (leader.0.clone(), course.clone());
+        async move {
+            for _ in 0..plan.clients {
+                tokio::spawn(client(leader.clone(), plan, course.clone(), sender.clone()));
+            }
+        }
+    })?;
     let sample = course.time(plan, &tallies)?;
     verify(sample.acknowledged, || machines.iter().map(Machine::commands).collect())?;
     wait_for(&threads.nodes, async move {
