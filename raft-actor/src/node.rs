@@ -107,14 +107,19 @@ impl<S: StateMachine> Node<S> {
     /// Has `command` committed and applied, and gives its output. Any node takes writes: one that does not
     /// lead carries them to the leader, and waits for one to be elected.
     pub async fn write(&self, command: S::Command) -> Result<S::Output, WriteError> {
-        self.write_at(command).await.map(|(_, output)| output)
+        self.handed_in(command).await.unwrap_or(Err(WriteError::Unknown)).map(|(_, output)| output)
     }
 
     /// Like [`Node::write`], and tells where in the log the command stands.
     pub async fn write_at(&self, command: S::Command) -> Result<(LogId, S::Output), WriteError> {
+        self.handed_in(command).await.unwrap_or(Err(WriteError::Unknown))
+    }
+
+    /// Hands a command in, and drops it: nobody keeps it while the outcome is waited for.
+    fn handed_in(&self, command: S::Command) -> oneshot::Receiver<Outcome<S>> {
         let (reply, outcome) = oneshot::channel();
         self.hand_in(&command, reply);
-        outcome.await.unwrap_or(Err(WriteError::Unknown))
+        outcome
     }
 
     /// Encodes a command and hands it in, to be answered through `reply`.
