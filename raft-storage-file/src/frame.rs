@@ -16,7 +16,10 @@ use raft_actor::{
     types::{Entries, Entry, LogId, LogIndex, Payload, Term},
 };
 
-use crate::layout::{SECTOR_BYTES, whole_blocks};
+use crate::{
+    checksum::{crc32c, crc32c_of},
+    layout::{SECTOR_BYTES, whole_blocks},
+};
 
 pub(crate) const HEADER_BYTES: usize = 128;
 pub(crate) const DESCRIPTOR_BYTES: usize = 24;
@@ -143,9 +146,7 @@ impl FrameHeader {
 }
 
 fn header_crc(bytes: &[u8; HEADER_BYTES], place: Place) -> u32 {
-    let crc = crc32c::crc32c(&place.segment_id.to_le_bytes());
-    let crc = crc32c::crc32c_append(crc, &place.offset.to_le_bytes());
-    crc32c::crc32c_append(crc, &bytes[8..])
+    crc32c_of([&place.segment_id.to_le_bytes(), &place.offset.to_le_bytes(), &bytes[8..]])
 }
 
 /// Builds the frame of `header` and `runs` of entries in `buffer`, whole blocks long. Counts and checksums
@@ -170,7 +171,7 @@ pub(crate) fn encode_frame(buffer: &mut Vec<u8>, place: Place, mut header: Frame
     }
     header.entries = count as u32;
     header.payload_bytes = (buffer.len() - payloads_at) as u64;
-    header.descriptors_crc = crc32c::crc32c(&buffer[HEADER_BYTES..payloads_at]);
+    header.descriptors_crc = crc32c(&buffer[HEADER_BYTES..payloads_at]);
     header.scramble_key = 0;
     let body_end = buffer.len();
     buffer.resize(header.extent() as usize, PADDING);
@@ -200,15 +201,11 @@ fn put_payload(buffer: &mut Vec<u8>, payload: &Payload) -> u8 {
     }
 }
 
-/// Aligned, so that the checksum takes words from the first byte on.
-#[repr(align(8))]
-struct Identity([u8; 17]);
-
 fn entry_crc(id: LogId, kind: u8, payload: &[u8]) -> u32 {
-    let mut identity = Identity([kind; 17]);
-    identity.0[..8].copy_from_slice(&id.index.0.to_le_bytes());
-    identity.0[8..16].copy_from_slice(&id.term.0.to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c(&identity.0), payload)
+    let mut identity = [kind; 17];
+    identity[..8].copy_from_slice(&id.index.0.to_le_bytes());
+    identity[8..16].copy_from_slice(&id.term.0.to_le_bytes());
+    crc32c_of([&identity, payload])
 }
 
 /// Where an entry's payload is, and what it must be.
@@ -264,7 +261,7 @@ impl Descriptor {
 
 /// Reads the descriptors of a frame, which must be `bytes` exactly (not scrambled any more).
 pub(crate) fn descriptors(header: &FrameHeader, bytes: &[u8]) -> Result<Vec<Descriptor>, String> {
-    if crc32c::crc32c(bytes) != header.descriptors_crc {
+    if crc32c(bytes) != header.descriptors_crc {
         return Err("the descriptors do not match their checksum".to_owned());
     }
     let mut start = 0;
@@ -326,7 +323,7 @@ fn open_frame(header: &FrameHeader, frame: &mut [u8]) -> Result<Vec<Descriptor>,
 }
 
 /// Where in a frame the payloads begin.
-fn payloads_at(header: &FrameHeader) -> u64 {
+pub(crate) fn payloads_at(header: &FrameHeader) -> u64 {
     HEADER_BYTES as u64 + u64::from(header.entries) * DESCRIPTOR_BYTES as u64
 }
 

@@ -16,6 +16,7 @@ use raft_actor::{
 };
 
 use crate::{
+    checksum::crc32c_of,
     disk::{Disk, DiskFile},
     error::{ADVICE, corrupt, io_error},
     frame::{is_zero, u32_at, u64_at},
@@ -186,5 +187,5 @@ fn record_bytes(bytes: &[u8]) -> usize {
 }
 
 fn crc(bytes: &[u8], slot: usize) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&[slot as u8]), &bytes[8..record_bytes(bytes)])
+    crc32c_of([&[slot as u8], &bytes[8..record_bytes(bytes)]])
 }

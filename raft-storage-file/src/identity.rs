@@ -8,6 +8,7 @@ use raft_actor::{
 };
 
 use crate::{
+    checksum::crc32c,
     disk::{Disk, RealDisk},
     error::{ADVICE, corrupt, io_error},
     frame::{is_zero, u32_at, u64_at},
@@ -135,7 +136,7 @@ impl Meta {
         put(16, &self.incarnation.to_le_bytes());
         put(32, &self.identity.cluster_id.0.to_le_bytes());
         put(40, &self.identity.node_id.0.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[8..RECORD_BYTES]);
+        let crc = crc32c(&bytes[8..RECORD_BYTES]);
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
@@ -143,7 +144,7 @@ impl Meta {
 
 fn decode(bytes: &[u8], path: &Path) -> Result<Option<Meta>, StorageError> {
     if u32_at(bytes, 0) != MAGIC
-        || u32_at(bytes, 4) != crc32c::crc32c(&bytes[8..RECORD_BYTES])
+        || u32_at(bytes, 4) != crc32c(&bytes[8..RECORD_BYTES])
         || !is_zero(&bytes[RECORD_BYTES..])
     {
         return Ok(None);

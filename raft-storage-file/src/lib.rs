@@ -17,6 +17,7 @@
 //! access to files goes through the [`disk`] seam. The format is described byte by byte in the book, under
 //! "File format".
 
+mod checksum;
 pub mod disk;
 mod error;
 mod frame;
@@ -39,6 +40,7 @@ mod snapshot;
 mod spare;
 mod spares;
 mod store;
+mod window;
 mod writer;
 
 pub use identity::Identity;

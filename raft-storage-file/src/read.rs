@@ -10,11 +10,12 @@ use raft_actor::{
 
 use crate::{
     error::unreadable,
-    frame::{DESCRIPTOR_BYTES, Descriptor, FrameHeader, HEADER_BYTES, descriptors, scramble},
+    frame::{Descriptor, FrameHeader, HEADER_BYTES, descriptors, payloads_at, scramble},
     layout::BLOCK_BYTES,
     replay::FrameAt,
     segment::Segment,
     store::Store,
+    window::{WINDOW_BYTES, Window},
 };
 
 struct Wanted {
@@ -23,6 +24,9 @@ struct Wanted {
     bytes_left: u64,
     entries: Vec<Entry>,
     full: bool,
+    /// Where in the segment that is read nothing more is wanted.
+    end: u64,
+    window: Window,
 }
 
 impl Store {
@@ -38,13 +42,26 @@ impl Store {
             let sentence = format!("read of {first} to {last}; the log goes from after {purged} to {end}");
             return Err(StorageError::Contract(sentence));
         }
-        let mut wanted = Wanted { first, last, bytes_left: bytes_max, entries: Vec::new(), full: false };
+        let mut wanted = Wanted {
+            first,
+            last,
+            bytes_left: bytes_max,
+            entries: Vec::new(),
+            full: false,
+            end: 0,
+            window: Window::default(),
+        };
+        let unwanted = self.picture.frames.partition_point(|frame| frame.first <= last);
+        let unwanted = self.picture.frames.get(unwanted);
         let position = self.picture.frames.partition_point(|frame| frame.last() < first);
         for frame in self.picture.frames.range(position..) {
             if wanted.full || frame.first > last {
                 break;
             }
-            read_frame(self.segment_of(frame), frame, &mut wanted)?;
+            let segment = self.segment_of(frame);
+            let end = unwanted.filter(|frame| frame.segment_id == segment.header.id);
+            wanted.end = end.map_or(segment.length, |frame| frame.offset);
+            read_frame(segment, frame, &mut wanted)?;
         }
         Ok(wanted.entries.into())
     }
@@ -57,7 +74,7 @@ impl Store {
             if bytes_left == 0 {
                 break;
             }
-            let (_, descriptors) = open_frame(self.segment_of(frame), frame)?;
+            let (_, descriptors) = open_frame(self.segment_of(frame), frame, &mut Window::default(), 0)?;
             for descriptor in descriptors.iter().rev() {
                 let is_held = descriptor.id.index > self.picture.purged.index;
                 match bytes_left.checked_sub(descriptor.size_bytes()) {
@@ -75,23 +92,26 @@ impl Store {
     }
 }
 
-/// Opens a frame, and reads its descriptors.
-fn open_frame<'a>(
-    segment: &'a Segment,
-    frame: &'a FrameAt,
-) -> Result<(Body<'a>, Vec<Descriptor>), StorageError> {
+/// Reads a frame's header and descriptors, and what the window takes of what follows up to `end`.
+fn open_frame(
+    segment: &Segment,
+    frame: &FrameAt,
+    window: &mut Window,
+    end: u64,
+) -> Result<(FrameHeader, Vec<Descriptor>), StorageError> {
     let damaged = |detail| frame.damaged(segment, detail);
     let unreadable = |source| damaged(unreadable(&source));
-    let block = segment.read(frame.offset, BLOCK_BYTES).map_err(unreadable)?;
-    let header = FrameHeader::decode(&block, segment.place(frame.offset))
+    let block = window.bytes(segment, frame.offset, BLOCK_BYTES, end).map_err(unreadable)?;
+    let header = FrameHeader::decode(block, segment.place(frame.offset))
         .filter(|header| header.first_index == frame.first)
         .ok_or_else(|| damaged("the header does not match its checksum".to_owned()))?;
-    let payloads_at = u64::from(header.entries) * DESCRIPTOR_BYTES as u64;
-    let body = Body { segment, frame, block, key: header.scramble_key, payloads_at };
-    let mut all = descriptors(&header, &body.part(0, payloads_at).map_err(unreadable)?).map_err(damaged)?;
+    let (at, length) = (frame.offset + HEADER_BYTES as u64, payloads_at(&header) - HEADER_BYTES as u64);
+    let bytes = window.bytes(segment, at, length, end).map_err(unreadable)?;
+    scramble(bytes, header.scramble_key, 0);
+    let mut all = descriptors(&header, bytes).map_err(damaged)?;
     // What a truncation has left of them.
     all.truncate(frame.count as usize);
-    Ok((body, all))
+    Ok((header, all))
 }
 
 impl FrameAt {
@@ -102,7 +122,8 @@ impl FrameAt {
 }
 
 fn read_frame(segment: &Segment, frame: &FrameAt, wanted: &mut Wanted) -> Result<(), StorageError> {
-    let (body, all) = open_frame(segment, frame)?;
+    let end = wanted.end.min(frame.offset.saturating_add(wanted.bytes_left));
+    let (header, all) = open_frame(segment, frame, &mut wanted.window, end)?;
     let damaged = |detail| frame.damaged(segment, detail);
     let skipped = wanted.first.0.saturating_sub(frame.first.0) as usize;
     let mut chosen = 0;
@@ -118,8 +139,8 @@ fn read_frame(segment: &Segment, frame: &FrameAt, wanted: &mut Wanted) -> Result
     }
     let chosen = &all[skipped..skipped + chosen];
     if let (Some(one), Some(other)) = (chosen.first(), chosen.last()) {
-        let bytes = body.part(body.payloads_at + one.start, body.payloads_at + other.end());
-        let bytes = Bytes::from(bytes.map_err(|source| damaged(unreadable(&source)))?);
+        let bytes = payloads(segment, frame, &header, (one.start, other.end()), &mut wanted.window);
+        let bytes = bytes.map_err(|source| damaged(unreadable(&source)))?;
         for descriptor in chosen {
             let entry = descriptor.entry(&bytes, descriptor.start - one.start).map_err(damaged)?;
             wanted.entries.push(entry);
@@ -128,24 +149,22 @@ fn read_frame(segment: &Segment, frame: &FrameAt, wanted: &mut Wanted) -> Result
     Ok(())
 }
 
-/// The body of a frame, of which the first block has been read.
-struct Body<'a> {
-    segment: &'a Segment,
-    frame: &'a FrameAt,
-    block: Vec<u8>,
-    key: u64,
-    /// Where in the body the payloads begin.
-    payloads_at: u64,
-}
-
-impl Body<'_> {
-    fn part(&self, from: u64, to: u64) -> io::Result<Vec<u8>> {
-        let (start, end) = (HEADER_BYTES as u64 + from, HEADER_BYTES as u64 + to);
-        let mut part = match self.block.get(start as usize..end as usize) {
-            Some(part) => part.to_vec(),
-            None => self.segment.read(self.frame.offset + start, to - from)?,
-        };
-        scramble(&mut part, self.key, from);
-        Ok(part)
+/// Part of a frame's payloads, in memory of its own: whoever keeps an entry keeps no more than its frame.
+fn payloads(
+    segment: &Segment,
+    frame: &FrameAt,
+    header: &FrameHeader,
+    (start, end): (u64, u64),
+    window: &mut Window,
+) -> io::Result<Bytes> {
+    let (at, length) = (payloads_at(header) + start, end - start);
+    let unscramble = |bytes: &mut [u8]| scramble(bytes, header.scramble_key, at - HEADER_BYTES as u64);
+    if length > WINDOW_BYTES {
+        let mut bytes = segment.read(frame.offset + at, length)?;
+        unscramble(&mut bytes);
+        return Ok(bytes.into());
     }
+    let bytes = window.bytes(segment, frame.offset + at, length, 0)?;
+    unscramble(bytes);
+    Ok(Bytes::copy_from_slice(bytes))
 }

@@ -15,11 +15,10 @@ use crate::{
     layout::{BLOCK_BYTES, SECTOR_BYTES},
     replay::{FrameAt, Picture},
     segment::{Segment, SegmentHeader},
+    window::Window,
 };
 
 const CHUNK_BYTES: u64 = 1 << 20;
-/// What is read at once: little enough that it is still in the processor's cache when it is checked.
-const WINDOW_BYTES: u64 = 256 << 10;
 
 /// How the last segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +195,7 @@ impl Scan {
     }
 
     fn look(&mut self, segment: &Segment) -> Result<Found, StorageError> {
-        let found = self.window.look(segment, segment.length, self.last_seq + 1);
+        let found = look(&mut self.window, segment, segment.length, self.last_seq + 1);
         found.map_err(|source| self.refuse(segment, &unreadable(&source)))
     }
 
@@ -238,7 +237,7 @@ pub(crate) fn check_ahead(segment: &Segment, end: u64) -> Vec<(FrameHeader, Cont
     let (mut window, mut frames) = (Window::default(), Vec::new());
     let (mut offset, mut seq) = (segment.length, segment.header.last_seq);
     while offset < end
-        && let Ok(Found::Frame(header, contents)) = window.look(segment, offset, seq + 1)
+        && let Ok(Found::Frame(header, contents)) = look(&mut window, segment, offset, seq + 1)
     {
         (offset, seq) = (offset + header.extent(), header.seq);
         frames.push((header, contents));
@@ -246,53 +245,24 @@ pub(crate) fn check_ahead(segment: &Segment, end: u64) -> Vec<(FrameHeader, Cont
     frames
 }
 
-/// A part of a segment that was read ahead.
-#[derive(Debug, Default)]
-struct Window {
-    segment_id: u64,
-    offset: u64,
-    bytes: Vec<u8>,
-}
-
-impl Window {
-    /// What stands at `offset`, where the frame `seq` should be.
-    fn look(&mut self, segment: &Segment, offset: u64, seq: u64) -> io::Result<Found> {
-        let block = self.bytes(segment, offset, BLOCK_BYTES)?;
-        let Some(header) = FrameHeader::decode(&block[..HEADER_BYTES], segment.place(offset)) else {
-            return Ok(if is_zero(&block[..SECTOR_BYTES]) { Found::Blank } else { Found::BadHeader });
-        };
-        let extent = header.extent();
-        if header.seq != seq || offset + extent > segment.seal_offset() || header.kind == Kind::Seal {
-            return Ok(Found::BadHeader);
-        }
-        let frame = self.bytes(segment, offset, extent)?;
-        match check_frame(&header, frame) {
-            Ok(contents) => Ok(Found::Frame(header, contents)),
-            Err(detail) => {
-                let frame = segment.read(offset, extent)?;
-                let sector_missing = frame.chunks(SECTOR_BYTES).any(is_zero);
-                Ok(Found::BadBody { detail, sector_missing })
-            }
-        }
+/// What stands at `offset`, where the frame `seq` should be.
+fn look(window: &mut Window, segment: &Segment, offset: u64, seq: u64) -> io::Result<Found> {
+    let block = window.bytes(segment, offset, BLOCK_BYTES, segment.header.capacity)?;
+    let Some(header) = FrameHeader::decode(&block[..HEADER_BYTES], segment.place(offset)) else {
+        return Ok(if is_zero(&block[..SECTOR_BYTES]) { Found::Blank } else { Found::BadHeader });
+    };
+    let extent = header.extent();
+    if header.seq != seq || offset + extent > segment.seal_offset() || header.kind == Kind::Seal {
+        return Ok(Found::BadHeader);
     }
-
-    /// These bytes of a segment, to do with as one likes: they are asked for once more only before they are
-    /// changed.
-    fn bytes(&mut self, segment: &Segment, offset: u64, length: u64) -> io::Result<&mut [u8]> {
-        let held = self.offset..self.offset + self.bytes.len() as u64;
-        if self.segment_id != segment.header.id || offset < held.start || offset + length > held.end {
-            (self.segment_id, self.offset) = (segment.header.id, offset);
-            let ahead = length.max(WINDOW_BYTES.min(segment.header.capacity - offset));
-            self.bytes.resize(ahead as usize, 0);
-            if segment.file.read_at(offset, &mut self.bytes).is_err() {
-                // What cannot be read may lie behind what is asked for.
-                self.bytes.resize(length as usize, 0);
-                let read = segment.file.read_at(offset, &mut self.bytes);
-                read.inspect_err(|_| self.bytes.clear())?;
-            }
+    let frame = window.bytes(segment, offset, extent, segment.header.capacity)?;
+    match check_frame(&header, frame) {
+        Ok(contents) => Ok(Found::Frame(header, contents)),
+        Err(detail) => {
+            let frame = segment.read(offset, extent)?;
+            let sector_missing = frame.chunks(SECTOR_BYTES).any(is_zero);
+            Ok(Found::BadBody { detail, sector_missing })
         }
-        let start = (offset - self.offset) as usize;
-        Ok(&mut self.bytes[start..start + length as usize])
     }
 }
 

@@ -13,6 +13,7 @@ use raft_actor::{
 };
 
 use crate::{
+    checksum::crc32c,
     disk::{Disk, DiskFile},
     error::{ADVICE, corrupt, io_error, unreadable},
     frame::{FrameHeader, HEADER_BYTES, Kind, Place, encode_frame, u32_at, u64_at},
@@ -63,13 +64,13 @@ impl SegmentHeader {
         put(96, &self.purged.term.0.to_le_bytes());
         put(104, &self.hard_state_seq.to_le_bytes());
         put(112, &self.group.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[8..]);
+        let crc = crc32c(&bytes[8..]);
         bytes[4..8].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<SegmentHeader, String> {
-        if u32_at(bytes, 0) != MAGIC || u32_at(bytes, 4) != crc32c::crc32c(&bytes[8..]) {
+        if u32_at(bytes, 0) != MAGIC || u32_at(bytes, 4) != crc32c(&bytes[8..]) {
             return Err("the segment's header does not match its checksum".to_owned());
         }
         let major = u16::from_le_bytes([bytes[8], bytes[9]]);

@@ -51,6 +51,8 @@ mod decode;
 mod encode;
 mod members;
 
+use crc_fast::{CrcAlgorithm, Digest};
+
 pub use decode::decode;
 pub use encode::encode;
 
@@ -297,5 +299,8 @@ mod result {
 
 /// CRC-32C over a whole frame without the four bytes of its checksum.
 fn checksum_of(frame: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&frame[..CHECKSUM.start]), &frame[CHECKSUM.end..])
+    let mut checksum = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    checksum.update(&frame[..CHECKSUM.start]);
+    checksum.update(&frame[CHECKSUM.end..]);
+    checksum.finalize() as u32
 }

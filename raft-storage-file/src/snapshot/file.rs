@@ -16,6 +16,7 @@ use raft_actor::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    checksum::{Running, crc32c_of},
     disk::{Disk, DiskFile},
     error::{ADVICE, corrupt, io_error, unreadable},
     frame::{u32_at, u64_at},
@@ -67,7 +68,7 @@ pub(super) fn encode_header(identity: Identity, snapshot: &SnapshotMeta) -> Resu
     header.extend_from_slice(&FORMAT_MINOR.to_le_bytes());
     header.extend_from_slice(&(header_bytes as u32).to_le_bytes());
     header.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&header), &body);
+    let checksum = crc32c_of([&header, &body]);
     header.extend_from_slice(&checksum.to_le_bytes());
     header.extend_from_slice(&body);
     header.resize(header_bytes as usize, 0);
@@ -129,7 +130,7 @@ pub(super) fn decode_header(file: &dyn DiskFile, path: &Path) -> Result<Header, 
     }
     let mut body = vec![0; body_bytes];
     file.read_at(PREFIX_BYTES as u64, &mut body).map_err(|source| bad(20, &unreadable(&source)))?;
-    if crc32c::crc32c_append(crc32c::crc32c(&prefix[..16]), &body) != u32_at(&prefix, 16) {
+    if crc32c_of([&prefix[..16], &body]) != u32_at(&prefix, 16) {
         return Err(bad(16, "the header's checksum is wrong"));
     }
     let body: Body = postcard::from_bytes(&body).map_err(|error| bad(20, &error.to_string()))?;
@@ -141,8 +142,7 @@ pub(super) fn decode_header(file: &dyn DiskFile, path: &Path) -> Result<Header, 
 
 /// The checksum of a chunk: bound to its snapshot and its place in it.
 fn checksum_of(id: u64, head: &[u8], data: &[u8]) -> u32 {
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&id.to_le_bytes()), head);
-    crc32c::crc32c_append(checksum, data)
+    crc32c_of([&id.to_le_bytes(), head, data])
 }
 
 /// A chunk as it stands in the file, and its checksum.
@@ -276,12 +276,12 @@ impl SnapshotFile {
 
     /// Reads all of it once.
     pub(super) fn verify(&self) -> Result<(), StorageError> {
-        let mut checksums = 0;
+        let mut checksums = Running::default();
         for number in 0..self.footer.chunks {
             let (_, checksum) = self.chunk(number)?;
-            checksums = crc32c::crc32c_append(checksums, &checksum.to_le_bytes());
+            checksums.add(&checksum.to_le_bytes());
         }
-        if checksums != self.footer.checksums {
+        if checksums.checksum() != self.footer.checksums {
             let detail = format!("the chunks are not those that the footer tells of; {ADVICE}");
             return Err(corrupt(&self.path, self.header_bytes, detail));
         }

@@ -12,6 +12,7 @@ use super::file::{
     CHUNK_BYTES, CHUNK_HEADER_BYTES, Footer, Header, decode_header, encode_header, frame_chunk, read_chunk,
 };
 use crate::{
+    checksum::Running,
     disk::{Disk, DiskFile},
     error::io_error,
     identity::Identity,
@@ -33,7 +34,7 @@ pub(super) struct Part {
     written: u64,
     /// The chunk that is not whole yet.
     buffer: Vec<u8>,
-    checksums: u32,
+    checksums: Running,
     unflushed: u64,
 }
 
@@ -60,7 +61,7 @@ impl Part {
             chunks: 0,
             written: 0,
             buffer: Vec::new(),
-            checksums: 0,
+            checksums: Running::default(),
             unflushed: 0,
         }
     }
@@ -97,7 +98,7 @@ impl Part {
         self.position += (CHUNK_HEADER_BYTES + bytes) as u64;
         self.chunks += 1;
         self.written += bytes as u64;
-        self.checksums = crc32c::crc32c_append(self.checksums, &checksum.to_le_bytes());
+        self.checksums.add(&checksum.to_le_bytes());
     }
 
     /// How much there is.
@@ -137,7 +138,8 @@ impl Part {
         if !self.buffer.is_empty() {
             self.write_chunk().map_err(io_error("write", &path))?;
         }
-        let footer = Footer { chunks: self.chunks, bytes: self.written, checksums: self.checksums };
+        let checksums = self.checksums.checksum();
+        let footer = Footer { chunks: self.chunks, bytes: self.written, checksums };
         let bytes = footer.encode(self.snapshot.id);
         self.file.write_at(self.position, &bytes).map_err(io_error("write", &path))?;
         let size = self.position + bytes.len() as u64;
