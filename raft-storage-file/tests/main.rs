@@ -7,6 +7,7 @@ mod format;
 mod fuzz;
 mod identity;
 mod mutants;
+mod reading;
 mod recycle;
 mod repair;
 mod requirements;
