@@ -9,6 +9,7 @@ use crate::{
     cluster::{self, Plan},
     logs,
     recover::{self, CONSENT},
+    scheduling,
     serve::{self, EXIT_REFUSED},
     settings::{self, KEYS, Settings, Sources},
     trace::{self, PrintError},
@@ -249,6 +250,7 @@ fn run_serve(flags: &ArgMatches) -> ExitCode {
         Err(code) => return code,
     };
     logs::start(settings.node_id, &settings.log);
+    scheduling::prefer_batches();
     actix_web::rt::System::new().block_on(serve::serve(&settings, flags.get_flag("exit-with-parent")))
 }
 

@@ -10,6 +10,7 @@ pub mod logs;
 pub mod node;
 pub mod recover;
 mod replicated;
+mod scheduling;
 pub mod serve;
 pub mod settings;
 pub mod trace;

@@ -202,3 +202,34 @@ fn leadership_is_handed_over_from_the_command_line_or_it_says_why_not() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(said.contains("node 9 is no voter") || said.contains("not the leader; node"), "{said}");
 }
+
+/// The policy and the niceness of each of a node's threads, as Linux numbers them: 0 is the usual policy, 3
+/// is batch.
+#[cfg(target_os = "linux")]
+fn scheduling(cluster: &Cluster, node: usize) -> Vec<(u32, i32)> {
+    let threads = fs::read_dir(format!("/proc/{}/task", cluster.process(node))).expect("it runs");
+    // A thread may end between the two.
+    let stats = threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok());
+    let read = |stat: String| {
+        let after_name = stat.rsplit_once(')').expect("a name in brackets").1;
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        (fields[38].parse().expect("a policy"), fields[16].parse().expect("a niceness"))
+    };
+    stats.map(read).collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn all_threads_of_a_node_are_under_the_batch_policy_and_a_niceness_is_left_as_it_was_given() {
+    let mut cluster = Cluster::new(PROGRAM, 3);
+    cluster.under.insert(2, ["nice", "-n", "5"].map(str::to_owned).to_vec());
+    cluster.under.insert(3, ["chrt", "--idle", "0"].map(str::to_owned).to_vec());
+    for node in cluster.nodes() {
+        cluster.start(node);
+    }
+    cluster.wait_for_leader(Duration::from_secs(20));
+    for (node, expected) in [(1, (3, 0)), (2, (0, 5)), (3, (5, 0))] {
+        let threads = scheduling(&cluster, node);
+        assert!(threads.len() > 3 && threads.iter().all(|thread| *thread == expected), "{node}: {threads:?}");
+    }
+}

@@ -219,9 +219,14 @@ impl Cluster {
         wait_for_exit(process, Duration::from_secs(20))
     }
 
+    /// The process that a node is.
+    pub(crate) fn process(&self, node: usize) -> u32 {
+        self.processes[node - 1].as_ref().expect("it runs").id()
+    }
+
     /// The process that traces a node.
     pub(crate) fn tracer(&self, node: usize) -> u32 {
-        let process = self.processes[node - 1].as_ref().expect("it runs").id();
+        let process = self.process(node);
         let traced = || {
             let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
             let line = status.lines().find_map(|line| line.strip_prefix("TracerPid:").map(str::to_owned));
