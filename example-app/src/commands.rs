@@ -9,7 +9,6 @@ use crate::{
     cluster::{self, Plan},
     logs,
     recover::{self, CONSENT},
-    scheduling,
     serve::{self, EXIT_REFUSED},
     settings::{self, KEYS, Settings, Sources},
     trace::{self, PrintError},
@@ -250,7 +249,8 @@ fn run_serve(flags: &ArgMatches) -> ExitCode {
         Err(code) => return code,
     };
     logs::start(settings.node_id, &settings.log);
-    scheduling::prefer_batches();
+    #[cfg(target_os = "linux")]
+    crate::scheduling::prefer_batches();
     actix_web::rt::System::new().block_on(serve::serve(&settings, flags.get_flag("exit-with-parent")))
 }
 

@@ -10,6 +10,7 @@ pub mod logs;
 pub mod node;
 pub mod recover;
 mod replicated;
+#[cfg(target_os = "linux")]
 mod scheduling;
 pub mod serve;
 pub mod settings;
