@@ -72,7 +72,8 @@ impl LogIndex {
 impl Time {
     /// This time, later by a duration. Saturates instead of wrapping.
     pub fn after(self, duration: std::time::Duration) -> Time {
-        Time(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+        let whole = duration.as_secs().saturating_mul(1_000_000_000);
+        Time(self.0.saturating_add(whole).saturating_add(u64::from(duration.subsec_nanos())))
     }
 
     /// How long it is from `earlier` to this time; zero if `earlier` is later.

@@ -3,12 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use super::{
-    consensus,
-    reads::Read,
-    snapshotter,
-    waiter::{Outcome, Waiter},
-};
+use super::{consensus, reads::Read, snapshotter, waiter::Waiters};
 use crate::{
     core::Input,
     error::WriteError,
@@ -30,7 +25,7 @@ const TURN_MAX: Duration = Duration::from_millis(5);
 /// The others' turn: until a host's timer fires, which is a millisecond at the most.
 const TICK: Duration = Duration::from_micros(1);
 
-/// The clock is read once in so many entries.
+/// The clock is read once in so many entries, about.
 const CLOCK_EVERY: usize = 16;
 
 /// The applier's mail.
@@ -40,7 +35,7 @@ pub(crate) enum Mail<S: StateMachine> {
         /// In the order of the log.
         entries: Entries,
         /// Who waits for which of them, ascending.
-        waiters: VecDeque<(LogId, Waiter<S>)>,
+        waiters: VecDeque<Waiters<S>>,
     },
     /// Show the state as it is.
     Read(Vec<Read<S>>),
@@ -56,8 +51,9 @@ pub(crate) enum Mail<S: StateMachine> {
 pub(crate) struct Applier<S: StateMachine> {
     state_machine: S,
     consensus: Addr<consensus::Mail<S>>,
-    /// Applied, not yet flushed by the state machine, so not yet answered.
-    answers: Vec<(Waiter<S>, Outcome<S>)>,
+    /// For those who wait, what was applied and is not yet flushed by the state machine, so not yet answered.
+    /// `None`: another leader's entry stands where theirs was to be, so it was never committed.
+    outputs: Vec<Option<S::Output>>,
     snapshots: Option<Snapshots>,
     /// The last entry applied, and the members as of there: what a snapshot says beside the state.
     applied: LogId,
@@ -88,7 +84,7 @@ impl<S: StateMachine> Applier<S> {
         Applier {
             state_machine,
             consensus,
-            answers: Vec::new(),
+            outputs: Vec::new(),
             snapshots,
             applied: last,
             membership: (membership_log_id, *membership),
@@ -132,40 +128,46 @@ impl<S: StateMachine> Applier<S> {
     async fn apply(
         &mut self,
         entries: Entries,
-        mut waiters: VecDeque<(LogId, Waiter<S>)>,
+        waiters: VecDeque<Waiters<S>>,
         context: &Context<Mail<S>>,
     ) -> Result<(), String> {
         let Some(last) = entries.last().map(|entry| entry.id) else { return Ok(()) };
-        for entry in entries.iter() {
-            if self.unclocked == CLOCK_EVERY {
+        let mut places = waiters.iter().flat_map(Waiters::places).peekable();
+        for some in entries.chunks(CLOCK_EVERY) {
+            if self.unclocked >= CLOCK_EVERY {
                 self.give_way(context).await;
             }
-            self.unclocked += 1;
-            let output = self.apply_entry(entry)?;
-            // A place in the log has one waiter at the most.
-            if let Some((id, waiter)) = waiters.pop_front_if(|(id, _)| id.index <= entry.id.index) {
-                let outcome = match output {
-                    Some(output) if id == entry.id => Ok((id, output)),
-                    // Another leader's entry stands where this one was to be: it was never committed.
-                    _ => Err(WriteError::NotLeader { leader: None }),
-                };
-                self.answers.push((waiter, outcome));
+            self.unclocked += some.len();
+            for entry in some {
+                let output = self.apply_entry(entry)?;
+                // A place in the log has one waiter at the most.
+                if let Some(place) = places.next_if(|place| place.index == entry.id.index) {
+                    self.outputs.push(output.filter(|_| place == entry.id));
+                }
             }
         }
         let lags = is_on(Mutant::StoresAnAppliedIndexThatLags);
         self.applied = if lags { entries[0].id } else { last };
         self.state_machine.flush(last).await.map_err(|error| error.to_string())?;
-        let is_answer_to_local = self.answers.iter().any(|(waiter, _)| waiter.is_local());
-        for (waiter, outcome) in self.answers.drain(..) {
-            waiter.settle(outcome);
-        }
-        if is_answer_to_local {
+        if self.answer(waiters) {
             // Those who are answered have their turn first: what they write next is there when the core
             // learns that this is applied.
             yield_once().await;
         }
         self.consensus.send(consensus::Mail::Applied { index: last.index });
         Ok(())
+    }
+
+    /// Tells those who wait what was put out for them. Whether any of them waits on this node.
+    fn answer(&mut self, waiters: VecDeque<Waiters<S>>) -> bool {
+        let mut any_is_local = false;
+        let each = waiters.into_iter().flat_map(Waiters::into_each);
+        for ((id, waiter), output) in each.zip(self.outputs.drain(..)) {
+            any_is_local |= waiter.is_local();
+            let never_committed = WriteError::NotLeader { leader: None };
+            waiter.settle(output.map(|output| (id, output)).ok_or(never_committed));
+        }
+        any_is_local
     }
 
     /// Lets the other actors of the thread work where the state machine has kept it for long: a leader must

@@ -16,11 +16,10 @@ use super::{
     links::{Acquaintances, Links},
     log_store,
     reads::{Read, Reads},
-    replicator,
     snapshotter::Snapshotting,
     waiter::Waiter,
     watchers::Watchers,
-    writes::{Pending, Writes},
+    writes::{Arrivals, Writes},
 };
 use crate::{
     config::Config,
@@ -42,9 +41,6 @@ use crate::{
 
 mod carried;
 mod members;
-
-/// Where so many messages wait for the leader's link already, writes are not carried yet.
-const CARRY_QUEUE_MAX: usize = 256;
 
 /// The consensus actor's mail.
 pub(crate) enum Mail<S: StateMachine> {
@@ -138,7 +134,7 @@ pub(crate) struct Consensus<S: StateMachine> {
     expiry_due: bool,
     /// What this turn has to do: kept between turns for their memory only.
     inputs: Vec<Input>,
-    arrived: Vec<Pending<S>>,
+    arrived: Arrivals<S>,
     asking: Vec<Read<S>>,
     effects: Effects,
 }
@@ -178,7 +174,7 @@ impl<S: StateMachine> Consensus<S> {
             armed: None,
             expiry_due: false,
             inputs: Vec::new(),
-            arrived: Vec::new(),
+            arrived: Arrivals::default(),
             asking: Vec::new(),
             effects: Effects::new(),
         }
@@ -194,7 +190,7 @@ impl<S: StateMachine> Consensus<S> {
         match mail {
             Mail::Write { command, waiter } => {
                 let deadline = now.after(self.config.request_timeout);
-                self.arrived.push(Pending { command, waiter, deadline });
+                self.arrived.push(command, waiter, deadline);
             }
             Mail::Read(read) => self.asking.push(read),
             Mail::Deliver(batch) => batch.into_iter().for_each(|envelope| self.receive(envelope, now)),
@@ -311,7 +307,7 @@ impl<S: StateMachine> Consensus<S> {
             return;
         }
         if !matches!(self.phase, Phase::Running) {
-            for write in self.arrived.drain(..) {
+            for write in std::mem::take(&mut self.arrived).into_pending() {
                 match write.waiter {
                     // Its own node goes on, and keeps it for the next leader.
                     Waiter::Remote { .. } => self.writes.park(write, None),
@@ -325,26 +321,7 @@ impl<S: StateMachine> Consensus<S> {
             return self.inputs.push(Input::Propose { commands });
         }
         let writes = std::mem::take(&mut self.arrived);
-        let leader = self.raft.leader();
-        if !self.config.forward_writes {
-            let refused = || Err(WriteError::NotLeader { leader });
-            return writes.into_iter().for_each(|write| write.waiter.settle(refused()));
-        }
-        let way = leader.filter(|leader| !self.unreachable.contains(leader));
-        let way = way.and_then(|leader| Some((leader, self.cast.links.to(leader)?.clone())));
-        // A link that takes nothing gets no more: what waits here has a deadline, what waits there has none.
-        let way = way.filter(|(_, replicator)| replicator.len() < CARRY_QUEUE_MAX);
-        let (local, remote): (Vec<_>, Vec<_>) = writes.into_iter().partition(|write| write.waiter.is_local());
-        // A write is carried once: the node that it came from knows where to carry it next.
-        remote.into_iter().for_each(|write| self.writes.park(write, leader));
-        match way {
-            Some((leader, replicator)) => {
-                for message in self.writes.forward((leader, self.raft.term()), local) {
-                    replicator.send(replicator::Mail::Send(Message::ForwardWrites(message)));
-                }
-            }
-            None => local.into_iter().for_each(|write| self.writes.park(write, leader)),
-        }
+        self.carry(writes);
     }
 
     fn carry_out(&mut self, effect: Effect) {
@@ -361,7 +338,7 @@ impl<S: StateMachine> Consensus<S> {
                 self.cast.log_store.send(log_store::Mail::Read { reader, first, last, bytes_max });
             }
             Effect::Apply(entries) => self.apply(entries),
-            Effect::Proposed { first, count } => self.writes.proposed(first, count as usize),
+            Effect::Proposed { first, .. } => self.writes.proposed(first),
             // A step has one proposal at the most.
             Effect::ProposalRefused { leader, .. } => {
                 for write in self.writes.refused(self.raft.take_refused()) {
@@ -481,6 +458,7 @@ impl<S: StateMachine> Actor for Consensus<S> {
 
     async fn handle(&mut self, batch: &mut Vec<Mail<S>>, context: &mut Context<Mail<S>>) {
         let now = context.now();
+        self.arrived.expect(batch.len());
         for mail in batch.drain(..) {
             self.sort(mail, now, context);
         }

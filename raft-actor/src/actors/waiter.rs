@@ -1,6 +1,9 @@
 //! A client that waits for its write: on this node, or on the node that carried the write here.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -11,7 +14,7 @@ use crate::{
     message::{ForwardWritesReply, Message},
     runtime::{mailbox::Addr, permits::Permit},
     state_machine::StateMachine,
-    types::LogId,
+    types::{LogId, LogIndex},
 };
 
 /// What a write comes to: where it was applied and its output, or why not.
@@ -78,11 +81,49 @@ impl<S: StateMachine> Waiter<S> {
     }
 }
 
+/// Who waits for consecutive entries of one term: at least one.
+pub(crate) struct Waiters<S: StateMachine> {
+    first: LogId,
+    waiters: VecDeque<Waiter<S>>,
+}
+
+impl<S: StateMachine> Waiters<S> {
+    /// Those who wait for the entries from `first` on.
+    pub(crate) fn new(first: LogId, waiters: Vec<Waiter<S>>) -> Waiters<S> {
+        Waiters { first, waiters: waiters.into() }
+    }
+
+    /// The last entry that one of them waits for.
+    pub(crate) fn last(&self) -> LogIndex {
+        LogIndex(self.first.index.0 + self.waiters.len() as u64).previous()
+    }
+
+    /// Takes out those who wait for entries up to `last`, which is before the last of all.
+    pub(crate) fn split_through(&mut self, last: LogIndex) -> Option<Waiters<S>> {
+        let count = (last.0 + 1).checked_sub(self.first.index.0).filter(|count| *count > 0)?;
+        let later = self.waiters.split_off(count as usize);
+        let taken = Waiters { first: self.first, waiters: std::mem::replace(&mut self.waiters, later) };
+        self.first.index = last.next();
+        Some(taken)
+    }
+
+    /// The entries that they wait for.
+    pub(crate) fn places(&self) -> impl Iterator<Item = LogId> + use<S> {
+        let LogId { term, index } = self.first;
+        (index.0..).take(self.waiters.len()).map(move |index| LogId::new(term, LogIndex(index)))
+    }
+
+    /// Each of them, and the entry that it waits for.
+    pub(crate) fn into_each(self) -> impl Iterator<Item = (LogId, Waiter<S>)> {
+        self.places().zip(self.waiters)
+    }
+}
+
 /// One write of a batch that another node has carried here.
 pub(crate) struct RemoteWaiter {
-    batch: Arc<RemoteBatch>,
+    /// `None` once it is settled.
+    batch: Option<Arc<RemoteBatch>>,
     position: u32,
-    settled: bool,
 }
 
 /// A batch that another node has carried here. The answer leaves when its last write is settled.
@@ -102,9 +143,7 @@ impl RemoteWaiter {
     pub(crate) fn batch(id: u64, count: usize, origin: Addr<replicator::Mail>) -> Vec<RemoteWaiter> {
         let results = Mutex::new(Results { settled: vec![None; count], missing: count });
         let batch = Arc::new(RemoteBatch { id, origin, results });
-        (0..count as u32)
-            .map(|position| RemoteWaiter { batch: batch.clone(), position, settled: false })
-            .collect()
+        (0..count as u32).map(|position| RemoteWaiter { batch: Some(batch.clone()), position }).collect()
     }
 
     /// Tells what has become of it.
@@ -113,16 +152,14 @@ impl RemoteWaiter {
     }
 
     fn put(&mut self, result: Result<(LogId, Bytes), WriteError>) {
-        if std::mem::replace(&mut self.settled, true) {
-            return;
-        }
-        let mut results = self.batch.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(batch) = self.batch.take() else { return };
+        let mut results = batch.results.lock().unwrap_or_else(PoisonError::into_inner);
         results.settled[self.position as usize] = Some(result);
         results.missing -= 1;
         if results.missing == 0 {
             let results = results.settled.drain(..).flatten().collect();
-            let reply = ForwardWritesReply { id: self.batch.id, results };
-            self.batch.origin.send(replicator::Mail::Send(Message::ForwardWritesReply(reply)));
+            let reply = ForwardWritesReply { id: batch.id, results };
+            batch.origin.send(replicator::Mail::Send(Message::ForwardWritesReply(reply)));
         }
     }
 }

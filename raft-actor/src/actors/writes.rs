@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
-use super::waiter::Waiter;
+use super::waiter::{Waiter, Waiters};
 use crate::{
     error::WriteError,
     message::{ForwardWrites, ForwardWritesReply},
@@ -28,6 +28,48 @@ pub(crate) struct Pending<S: StateMachine> {
     pub(crate) deadline: Time,
 }
 
+/// Writes that are not in the log yet, in the order in which they came. Held apart by what they are made of:
+/// so those that are proposed together reach the core, and the log's waiters, without being moved one by one.
+pub(crate) struct Arrivals<S: StateMachine> {
+    commands: Vec<Bytes>,
+    waiters: Vec<Waiter<S>>,
+    deadlines: Vec<Time>,
+}
+
+impl<S: StateMachine> Default for Arrivals<S> {
+    fn default() -> Arrivals<S> {
+        Arrivals { commands: Vec::new(), waiters: Vec::new(), deadlines: Vec::new() }
+    }
+}
+
+impl<S: StateMachine> Arrivals<S> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+    }
+
+    /// As many more are about to come, at the most.
+    pub(crate) fn expect(&mut self, count: usize) {
+        self.commands.reserve(count);
+        self.waiters.reserve(count);
+    }
+
+    pub(crate) fn push(&mut self, command: Bytes, waiter: Waiter<S>, deadline: Time) {
+        self.commands.push(command);
+        self.waiters.push(waiter);
+        self.deadlines.push(deadline);
+    }
+
+    pub(crate) fn extend(&mut self, writes: Vec<Pending<S>>) {
+        writes.into_iter().for_each(|write| self.push(write.command, write.waiter, write.deadline));
+    }
+
+    /// All of them, one by one.
+    pub(crate) fn into_pending(self) -> impl Iterator<Item = Pending<S>> {
+        let writes = self.commands.into_iter().zip(self.waiters).zip(self.deadlines);
+        writes.map(|((command, waiter), deadline)| Pending { command, waiter, deadline })
+    }
+}
+
 /// Writes carried to the leader in one message.
 struct Forwarded<S: StateMachine> {
     to: NodeId,
@@ -39,11 +81,10 @@ struct Forwarded<S: StateMachine> {
 
 /// See the module.
 pub(crate) struct Writes<S: StateMachine> {
-    /// Whose commands the core was given, and until when they may wait; its answer comes with the same
-    /// step's effects.
-    proposing: Vec<(Waiter<S>, Time)>,
+    /// What the core was given, without the commands; its answer comes with the same step's effects.
+    proposing: Arrivals<S>,
     /// In this leader's log, ascending.
-    waiting: VecDeque<(LogId, Waiter<S>)>,
+    waiting: VecDeque<Waiters<S>>,
     /// The same by batch: its last entry, and until when its callers may be left waiting.
     patience: VecDeque<(LogIndex, Time)>,
     /// Shares of writes in the log whose callers wait no more: what is under way stays counted.
@@ -61,7 +102,7 @@ impl<S: StateMachine> Writes<S> {
     /// `run` tells this run's batches from those of the node's other runs.
     pub(crate) fn new(run: u32) -> Writes<S> {
         Writes {
-            proposing: Vec::new(),
+            proposing: Arrivals::default(),
             waiting: VecDeque::new(),
             patience: VecDeque::new(),
             overdue: VecDeque::new(),
@@ -83,43 +124,43 @@ impl<S: StateMachine> Writes<S> {
     }
 
     /// Takes over what the core is about to be asked, and gives the commands to ask with.
-    pub(crate) fn propose(&mut self, writes: &mut Vec<Pending<S>>) -> Vec<Bytes> {
-        let mut commands = Vec::with_capacity(writes.len());
-        self.proposing.extend(writes.drain(..).map(|Pending { command, waiter, deadline }| {
-            commands.push(command);
-            (waiter, deadline)
-        }));
-        commands
+    pub(crate) fn propose(&mut self, writes: &mut Arrivals<S>) -> Vec<Bytes> {
+        debug_assert!(self.proposing.is_empty(), "the core answers in the step that it is asked in");
+        std::mem::swap(&mut self.proposing, writes);
+        std::mem::take(&mut self.proposing.commands)
     }
 
-    /// The core has put the oldest `count` into the log.
-    pub(crate) fn proposed(&mut self, first: LogId, count: usize) {
-        if let Some(last) = count.checked_sub(1).and_then(|last| self.proposing.get(last)) {
-            self.patience.push_back((LogIndex(first.index.0 + count as u64 - 1), last.1));
+    /// The core has put all of it into the log, from `first` on.
+    pub(crate) fn proposed(&mut self, first: LogId) {
+        let waiters = Waiters::new(first, std::mem::take(&mut self.proposing.waiters));
+        if let Some(deadline) = self.proposing.deadlines.drain(..).next_back() {
+            self.patience.push_back((waiters.last(), deadline));
+            self.waiting.push_back(waiters);
         }
-        let writes = self.proposing.drain(..count).enumerate();
-        self.waiting.extend(writes.map(|(offset, (waiter, _))| {
-            let index = LogIndex(first.index.0 + offset as u64);
-            (LogId::new(first.term, index), waiter)
-        }));
     }
 
-    /// The core has refused the oldest, and given their commands back.
-    pub(crate) fn refused(&mut self, commands: Vec<Bytes>) -> Vec<Pending<S>> {
-        let writes = self.proposing.drain(..commands.len()).zip(commands);
-        writes.map(|((waiter, deadline), command)| Pending { command, waiter, deadline }).collect()
+    /// The core has refused it, and given the commands back.
+    pub(crate) fn refused(&mut self, commands: Vec<Bytes>) -> impl Iterator<Item = Pending<S>> + use<S> {
+        self.proposing.commands = commands;
+        std::mem::take(&mut self.proposing).into_pending()
     }
 
     /// Takes out the waiters of all entries up to `last`.
-    pub(crate) fn committed(&mut self, last: LogIndex) -> VecDeque<(LogId, Waiter<S>)> {
+    pub(crate) fn committed(&mut self, last: LogIndex) -> VecDeque<Waiters<S>> {
         while self.patience.pop_front_if(|(index, _)| *index <= last).is_some() {}
         while self.overdue.pop_front_if(|(index, _)| *index <= last).is_some() {}
-        let count = self.waiting.partition_point(|(id, _)| id.index <= last);
-        if count == self.waiting.len() {
+        self.take_through(last)
+    }
+
+    fn take_through(&mut self, last: LogIndex) -> VecDeque<Waiters<S>> {
+        let whole = self.waiting.partition_point(|waiters| waiters.last() <= last);
+        if whole == self.waiting.len() {
             return std::mem::take(&mut self.waiting);
         }
-        let later = self.waiting.split_off(count);
-        std::mem::replace(&mut self.waiting, later)
+        let later = self.waiting.split_off(whole);
+        let mut taken = std::mem::replace(&mut self.waiting, later);
+        taken.extend(self.waiting.front_mut().and_then(|waiters| waiters.split_through(last)));
+        taken
     }
 
     /// This node no longer leads the term that the writes were proposed in: a later leader may commit them,
@@ -128,7 +169,7 @@ impl<S: StateMachine> Writes<S> {
         self.patience.clear();
         self.overdue.clear();
         let is_refused = is_on(Mutant::RefusesWritesThatMayBeCommitted);
-        for (_, waiter) in self.waiting.drain(..) {
+        for (_, waiter) in self.waiting.drain(..).flat_map(Waiters::into_each) {
             let refused = WriteError::NotLeader { leader: None };
             waiter.settle(Err(if is_refused { refused } else { WriteError::Unknown }));
         }
@@ -237,7 +278,7 @@ impl<S: StateMachine> Writes<S> {
         self.give_up_forwarded(|forwarded| forwarded.deadline <= now);
         while let Some((last, _)) = self.patience.pop_front_if(|(_, deadline)| *deadline <= now) {
             // Committed too late, or never: a quorum or this node's own disk does not answer.
-            while let Some((id, waiter)) = self.waiting.pop_front_if(|(id, _)| id.index <= last) {
+            for (id, waiter) in self.take_through(last).into_iter().flat_map(Waiters::into_each) {
                 self.overdue.push_back((id.index, waiter.give_up()));
             }
         }
@@ -254,5 +295,58 @@ impl<S: StateMachine> Writes<S> {
         for (_, forwarded) in self.forwarded.extract_if(.., |_, forwarded| hopeless(forwarded)) {
             forwarded.writes.into_iter().for_each(|write| write.waiter.settle(Err(WriteError::Unknown)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::{runtime::permits::Permits, state_machine::Witness};
+
+    /// Two batches of three writes, in the log from 5 on, in terms 2 and 3.
+    fn two_batches() -> (Writes<Witness>, Permits) {
+        let (mut writes, permits) = (Writes::new(0), Permits::new(10, 0));
+        for first in [LogId::new(Term(2), LogIndex(5)), LogId::new(Term(3), LogIndex(8))] {
+            let mut arrivals = Arrivals::default();
+            for _ in 0..3 {
+                let permit = permits.try_acquire(0).expect("six of ten");
+                let waiter = Waiter::Local { reply: oneshot::channel().0, permit };
+                arrivals.push(Bytes::new(), waiter, Time(first.index.0));
+            }
+            assert_eq!(writes.propose(&mut arrivals).len(), 3);
+            assert!(arrivals.is_empty());
+            writes.proposed(first);
+        }
+        (writes, permits)
+    }
+
+    fn places(waiters: &VecDeque<Waiters<Witness>>) -> Vec<(u64, u64)> {
+        let places = waiters.iter().flat_map(Waiters::places);
+        places.map(|place| (place.term.0, place.index.0)).collect()
+    }
+
+    #[test]
+    fn of_a_batch_that_is_committed_in_parts_each_part_has_its_own_waiters() {
+        let (mut writes, permits) = two_batches();
+        assert_eq!(places(&writes.committed(LogIndex(4))), []);
+        assert_eq!(places(&writes.committed(LogIndex(6))), [(2, 5), (2, 6)]);
+        assert_eq!(permits.count_out(), 4, "those that were taken out are gone, the others wait");
+        assert_eq!(places(&writes.committed(LogIndex(8))), [(2, 7), (3, 8)]);
+        assert_eq!(places(&writes.committed(LogIndex(20))), [(3, 9), (3, 10)]);
+        assert!(!writes.any_under_way());
+        assert_eq!(permits.count_out(), 0);
+    }
+
+    #[test]
+    fn a_write_whose_caller_waits_no_longer_keeps_its_share_until_it_is_committed() {
+        let (mut writes, permits) = two_batches();
+        writes.expire(Time(5), None);
+        assert_eq!(permits.count_out(), 6, "the first batch is told that its outcome is unknown, no more");
+        assert_eq!(places(&writes.committed(LogIndex(6))), []);
+        assert_eq!(permits.count_out(), 4);
+        assert_eq!(places(&writes.committed(LogIndex(10))), [(3, 8), (3, 9), (3, 10)]);
+        assert_eq!(permits.count_out(), 0);
     }
 }

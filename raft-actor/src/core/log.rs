@@ -152,8 +152,15 @@ impl Log {
 
     /// Adds a run of entries right after the last.
     pub(super) fn append_run(&mut self, entries: Entries) {
-        for entry in entries.iter() {
-            self.note(entry);
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        let is_member = |entry: &Entry| matches!(entry.payload, Payload::Membership(_));
+        if first.id.term == last.id.term && !entries.iter().any(is_member) {
+            // Nearly every run: nothing in it is to be looked at by itself.
+            debug_assert_eq!(first.id.index, self.last.index.next(), "a hole in the log");
+            self.note_term(first.id);
+            self.last = last.id;
+        } else {
+            entries.iter().for_each(|entry| self.note(entry));
         }
         if self.fresh.is_empty() && self.fresh_run.is_empty() {
             self.fresh_run = entries;
