@@ -399,3 +399,60 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
 pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes are eight bytes"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place = Place { salt: 5, segment_id: 3, offset: 8192 };
+
+    fn header() -> FrameHeader {
+        FrameHeader {
+            seq: 9,
+            durable_seq: 8,
+            first_index: LogIndex(1),
+            prev_term: Term(0),
+            entries: 0,
+            descriptors_crc: 0,
+            payload_bytes: 0,
+            kind: Kind::Append,
+            group: 0,
+            hard_state_seq: 1,
+            purged: LogId::ZERO,
+            scramble_key: 0,
+            valid_length: 0,
+            next_segment_id: 0,
+        }
+    }
+
+    #[test]
+    fn a_frame_is_the_same_whatever_stood_in_its_memory_and_is_read_back_whole() {
+        let mut random = fastrand::Rng::with_seed(3);
+        let membership = Membership::new([(raft_actor::types::NodeId(1), "host:1".to_owned())]).unwrap();
+        for count in 0..120 {
+            let payload = |index: u64| match random.u32(0..12) {
+                0 => Payload::Noop,
+                1 => Payload::Membership(Box::new(membership.clone())),
+                _ => Payload::Command(vec![(index % 3) as u8; random.usize(0..700)].into()),
+            };
+            let entries = (1..=count).map(payload).collect::<Vec<_>>().into_iter().zip(1..);
+            let entries =
+                entries.map(|(payload, index)| Entry::new(LogId::new(Term(2), LogIndex(index)), payload));
+            let entries: Vec<Entry> = entries.collect();
+            let (one, other) = entries.split_at(count as usize / 3);
+            let runs: [Entries; 2] = [one.to_vec().into(), other.to_vec().into()];
+            let header = header().holding(&runs);
+            let bytes = header.extent() as usize;
+            let frames = [0, 0xff, 0x5a].map(|stood_there| {
+                let mut frame = vec![stood_there; bytes];
+                encode_frame(&mut frame, PLACE, header.clone(), &runs);
+                frame
+            });
+            assert!(frames[0] == frames[1] && frames[0] == frames[2], "{count} entries");
+            assert!(!frames[0].chunks(SECTOR_BYTES).any(is_zero), "{count} entries");
+            let header = FrameHeader::decode(&frames[0], PLACE).unwrap();
+            assert_eq!(header.extent() as usize, bytes);
+            assert_eq!(decode_entries(&header, frames[0].clone()).unwrap(), entries);
+        }
+    }
+}
