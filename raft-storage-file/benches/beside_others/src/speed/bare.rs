@@ -33,8 +33,9 @@ impl Bare {
     pub(crate) fn past_cache(folder: &Path) -> Result<Bare, String> {
         let bare = Bare::create(folder)?;
         fadvise(&bare.file, 0, None, Advice::DontNeed).map_err(|error| error.to_string())?;
-        let file = File::options().write(true).custom_flags(OFlags::DIRECT.bits().cast_signed());
-        let file = file.open(folder.join("bare")).map_err(|error| error.to_string())?;
+        let flag = OFlags::DIRECT.bits().cast_signed();
+        let file = File::options().write(true).custom_flags(flag).open(folder.join("bare"));
+        let file = file.map_err(|error| error.to_string())?;
         Ok(Bare { uncached: Some(file), ..bare })
     }
 
