@@ -159,8 +159,8 @@ fn header_crc(bytes: &[u8; HEADER_BYTES], place: Place) -> u32 {
     crc32c_of([&place.segment_id.to_le_bytes(), &place.offset.to_le_bytes(), &bytes[8..]])
 }
 
-/// Builds the frame of `header` and `runs` of entries in `frame`, which is as long as the header's extent, and
-/// of which nothing is left of what was there. Checksums are filled in.
+/// Builds the frame of `header`, which is of [`holding`](FrameHeader::holding) these `runs` of entries, in
+/// `frame`, which is as long as its extent. Whatever stood there is overwritten. Checksums are filled in.
 pub(crate) fn encode_frame(frame: &mut [u8], place: Place, mut header: FrameHeader, runs: &[Entries]) {
     let payloads_at = payloads_at(&header) as usize;
     let body_end = HEADER_BYTES + header.body_bytes() as usize;

@@ -2,9 +2,9 @@
 //!
 //! A write past the cache is on its way to the disk when it returns, from the memory that it was built in:
 //! nothing is copied, and the flush has no pages to look for. It is durable no sooner than any other. The
-//! rules about crashes rest on the flush alone, and it is the same one, so none of them changes: frames follow
-//! one another, each after the flush of the one before, and until then each sector of a frame is what was
-//! written or what was there, zeros.
+//! rules about crashes rest on the flush alone, and it is the same one, so none of them changes: frames
+//! follow one another, each after the flush of the one before, and until then each sector of a frame is what
+//! was written or what was there, zeros.
 //!
 //! Only frames go this way. Header, seal and what is read go through the cache, in the same file, which is
 //! safe for these reasons:
@@ -64,8 +64,8 @@ impl PastCache {
         segment.file.write_at(segment.length, frame).map_err(io_error("write", &segment.path))
     }
 
-    /// The segment's file, opened when its first frame is written: by then it has its name, be it new or found
-    /// by recovery.
+    /// The segment's file, opened when its first frame is written: by then it has its name, be it new or
+    /// found by recovery.
     fn file(&mut self, disk: &dyn Disk, segment: &Segment) -> Result<Option<&dyn DiskFile>, StorageError> {
         let is_open = match self {
             PastCache::Refused => return Ok(None),

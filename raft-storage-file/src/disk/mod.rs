@@ -33,9 +33,9 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens a file that exists for writing whole blocks past the system's cache, from memory that begins at
     /// a multiple of their size; frames of the log and the zeros of its files are written so. A write that is
-    /// not of whole blocks of this disk is refused with [`io::ErrorKind::InvalidInput`], and then made through
-    /// the cache. What is written is durable no sooner than any other write. Default `None`, as where that
-    /// cannot be: the file is to be written as any other.
+    /// not of whole blocks of this disk is refused with [`io::ErrorKind::InvalidInput`], and is then made
+    /// through the cache. It is durable no sooner than any other write. Default `None`, as where that cannot
+    /// be: the file is to be written as any other.
     fn open_uncached(&self, path: &Path) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let _ = path;
         Ok(None)
