@@ -13,10 +13,12 @@
 //! In reading order: [`layout`] names the files, `frame` is the record on the disk, `segment` is one file
 //! of frames, `window` the part of a file that is read at once, `hard_state` and `identity` are the two
 //! small files beside them, `recovery` decides what a folder says after a crash, `store` does the work of
-//! one open folder, `writer` is the thread on which all of it happens (`inline` does without one, for
-//! simulators), and `log` is the face to the outside. Every access to files goes through the [`disk`]
-//! seam. The format is described byte by byte in the book, under "File format".
+//! one open folder, `past_cache` is how it writes frames, from `aligned` memory, `writer` is the thread on
+//! which all of it happens (`inline` does without one, for simulators), and `log` is the face to the outside.
+//! Every access to files goes through the [`disk`] seam. The format is described byte by byte in the book,
+//! under "File format".
 
+mod aligned;
 mod checksum;
 pub mod disk;
 mod error;
@@ -28,6 +30,7 @@ pub mod inspect;
 pub mod layout;
 mod log;
 mod options;
+mod past_cache;
 mod plan;
 mod read;
 mod recovery;

@@ -208,9 +208,9 @@ impl Segment {
             valid_length: next.prev_length,
             next_segment_id: next.id,
         };
-        let mut buffer = Vec::new();
-        encode_frame(&mut buffer, self.place(self.seal_offset()), header, &[]);
-        self.file.write_at(self.seal_offset(), &buffer).map_err(io_error("write", &self.path))?;
+        let mut frame = vec![0; BLOCK_BYTES as usize];
+        encode_frame(&mut frame, self.place(self.seal_offset()), header, &[]);
+        self.file.write_at(self.seal_offset(), &frame).map_err(io_error("write", &self.path))?;
         self.file.sync_data().map_err(io_error("flush", &self.path))
     }
 

@@ -19,6 +19,7 @@ use crate::{
     FileLog, FileSnapshots, Identity, Options,
     disk::simulated::{SimulatedDisk, Unflushed},
     inspect::{Places, Verdict, repair_places},
+    layout::BLOCK_BYTES,
 };
 
 /// So small that segments are sealed, removed and begun anew while a simulation runs.
@@ -36,10 +37,13 @@ pub struct SimulatedStorage {
 }
 
 impl SimulatedStorage {
-    /// An empty one. How long it takes to flush comes from the seed; at times that is nothing.
+    /// An empty one. How long it takes to flush comes from the seed; at times that is nothing. So does in
+    /// which blocks it takes what is written past its cache: in ours, in larger ones only, or not at all.
     pub fn new(seed: u64) -> SimulatedStorage {
         let flush_max = Duration::from_micros([0, 0, 500, 8_000][seed as usize % 4]);
-        SimulatedStorage { flush_max, disk: Mutex::default() }
+        let disk = SimulatedDisk::new();
+        disk.set_uncached_block([Some(BLOCK_BYTES), Some(1 << 30), None][seed as usize / 4 % 3]);
+        SimulatedStorage { flush_max, disk: Mutex::new(disk) }
     }
 
     fn disk(&self) -> MutexGuard<'_, SimulatedDisk> {

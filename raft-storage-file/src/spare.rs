@@ -10,9 +10,9 @@ use std::{
 use raft_actor::storage::StorageError;
 
 use crate::{
+    aligned::AlignedMemory,
     disk::{Disk, DiskFile},
     error::io_error,
-    layout::BLOCK_BYTES,
 };
 
 /// Zeros that go past the system's cache are on the disk when they are written, and the disk does nothing
@@ -87,9 +87,8 @@ impl Spare {
         cancelled: impl Fn() -> bool,
     ) -> io::Result<bool> {
         let part = part.min(self.capacity);
-        let memory = vec![0; (part + BLOCK_BYTES) as usize];
-        let aligned = memory.as_ptr().align_offset(BLOCK_BYTES as usize);
-        let zeros = &memory[aligned..];
+        let mut memory = AlignedMemory::default();
+        let zeros = memory.bytes(part as usize);
         let mut offset = 0;
         while offset < self.capacity {
             if cancelled() {

@@ -14,11 +14,13 @@ use raft_actor::{
 
 use crate::{
     Options,
+    aligned::AlignedMemory,
     disk::{Disk, Lock},
     error::io_error,
     frame::{FrameHeader, Kind, encode_frame},
     hard_state::HardStateFile,
     layout::{BLOCK_BYTES, Layout, whole_blocks},
+    past_cache::PastCache,
     plan::Plan,
     replay::{FrameAt, Picture},
     segment::{Segment, SegmentHeader},
@@ -44,7 +46,9 @@ pub(crate) struct Store {
     pub(crate) last_seq: u64,
     /// Whether something was acknowledged since the last mark.
     unmarked: bool,
-    buffer: Vec<u8>,
+    /// Where frames are built.
+    memory: AlignedMemory,
+    past_cache: PastCache,
     spares: Spares,
     /// How large frames were of late.
     frame_bytes: u64,
@@ -95,17 +99,17 @@ impl Store {
         last_seq: u64,
     ) -> Store {
         let spares = Spares::new(base.clone());
-        let (unmarked, buffer, frame_bytes) = (false, Vec::new(), LARGE_FRAME_BYTES);
         Store {
             base,
             hard_state,
             picture,
             segments,
             last_seq,
-            unmarked,
-            buffer,
+            unmarked: false,
+            memory: AlignedMemory::default(),
+            past_cache: PastCache::default(),
             spares,
-            frame_bytes,
+            frame_bytes: LARGE_FRAME_BYTES,
             _lock: lock,
         }
     }
@@ -233,28 +237,27 @@ impl Store {
 
     /// One write and one flush. Answers where the frame is, in the segment that is the active one afterwards.
     fn append_frame(&mut self, header: FrameHeader, runs: &[Entries]) -> Result<u64, StorageError> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        encode_frame(&mut buffer, self.active().place(self.active().length), header.clone(), runs);
+        let header = header.holding(runs);
+        let bytes = header.extent();
         // A file that was made in haste is left as soon as there is a better one.
         let is_better_ready = !self.active().has_place && self.spares.is_ready();
-        if is_better_ready || !self.active().has_room_for(buffer.len() as u64) {
-            self.rotate(buffer.len() as u64)?;
-            encode_frame(&mut buffer, self.active().place(self.active().length), header, runs);
+        if is_better_ready || !self.active().has_room_for(bytes) {
+            self.rotate(bytes)?;
         }
-        let segment = self.active();
+        let segment = self.segments.back_mut().expect(ONE_SEGMENT);
         let offset = segment.length;
-        segment.file.write_at(offset, &buffer).map_err(io_error("write", &segment.path))?;
+        let frame = self.memory.bytes(bytes as usize);
+        encode_frame(frame, segment.place(offset), header, runs);
+        self.past_cache.write(&*self.base.disk, segment, frame)?;
         let flushed = segment.file.sync_data().map_err(io_error("flush", &segment.path));
         if !is_on(Mutant::SwallowsFlushErrors) {
             flushed?;
         }
-        self.segments.back_mut().expect(ONE_SEGMENT).length += buffer.len() as u64;
+        segment.length += bytes;
         self.last_seq += 1;
-        self.frame_bytes = (self.frame_bytes * 7 + buffer.len() as u64) / 8;
+        self.frame_bytes = (self.frame_bytes * 7 + bytes) / 8;
+        self.memory.keep_at_most(MEMORY_BYTES_KEPT);
         self.prepare_spare();
-        buffer.truncate(0);
-        buffer.shrink_to(BUFFER_BYTES_KEPT);
-        self.buffer = buffer;
         Ok(offset)
     }
 
@@ -307,5 +310,5 @@ impl Store {
 }
 
 const ONE_SEGMENT: &str = "a store is opened with at least one segment, and the last is never removed";
-/// What the buffer keeps between writes; after a larger one, the rest is given back.
-const BUFFER_BYTES_KEPT: usize = 4 << 20;
+/// What is kept between writes of the memory for frames; what is larger is given back.
+const MEMORY_BYTES_KEPT: usize = 4 << 20;

@@ -27,6 +27,16 @@ pub(crate) fn options() -> Options {
         .with_seed(42)
 }
 
+/// The ways in which a disk takes what is to be written past its cache: our blocks, larger ones only, none.
+pub(crate) const UNCACHED_BLOCKS: [Option<u64>; 3] = [Some(4096), Some(1 << 30), None];
+
+/// An empty disk that takes it in one of these ways, as the number says.
+pub(crate) fn disk_of_way(number: u64) -> SimulatedDisk {
+    let disk = SimulatedDisk::new();
+    disk.set_uncached_block(UNCACHED_BLOCKS[number as usize % UNCACHED_BLOCKS.len()]);
+    disk
+}
+
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
@@ -210,19 +220,24 @@ fn survive(crashed: &SimulatedDisk, cut: &Cut, what: &str) {
     assert_eq!(Model::of(&mut log, &state).as_ref(), Ok(&found), "{what}, second time");
 }
 
-/// Cuts the power after so many calls, and looks at what is left in twelve ways; says in how many.
-pub(crate) fn cut_the_power_after(stop: u64) -> u64 {
+/// Cuts the power after so many calls, and looks at what is left in twelve states; says how many that were.
+fn cut_the_power(way: u64, stop: u64) -> u64 {
     let steps = workload();
-    let disk = SimulatedDisk::new();
+    let disk = disk_of_way(way);
     disk.fail_after(stop, ErrorKind::Other);
     let cut = run(&disk, &steps);
     let mut images = 0;
-    let ways = [Unflushed::Kept, Unflushed::Dropped].into_iter();
-    for unflushed in ways.chain((0..10).map(|seed| Unflushed::Torn(stop * 100 + seed))) {
-        survive(&disk.crash(unflushed), &cut, &format!("stopped after call {stop}, {unflushed:?}"));
+    let states = [Unflushed::Kept, Unflushed::Dropped].into_iter();
+    for unflushed in states.chain((0..10).map(|seed| Unflushed::Torn(stop * 100 + seed))) {
+        let what = format!("way {way} past the cache, stopped after call {stop}, {unflushed:?}");
+        survive(&disk.crash(unflushed), &cut, &what);
         images += 1;
     }
     images
+}
+
+pub(crate) fn cut_the_power_after(stop: u64) {
+    cut_the_power(stop, stop);
 }
 
 #[test]
@@ -230,9 +245,10 @@ fn nothing_acknowledged_is_lost_wherever_the_power_is_cut() {
     let whole = SimulatedDisk::new();
     run(&whole, &workload());
     let calls = whole.calls().total();
-    let images = (0..=calls).map(cut_the_power_after).sum::<u64>() as usize;
-    tell(&format!("power cut after each of {calls} calls, in 12 states"), images, images, 0, 0);
-    assert!(calls > 100 && images > 1200, "the workload has become too small to prove anything");
+    let cut_after = |stop: u64| (0..3).map(move |way| cut_the_power(way, stop)).sum::<u64>();
+    let images = (0..=calls).map(cut_after).sum::<u64>() as usize;
+    tell(&format!("power cut after each of {calls} calls, in 12 states and 3 ways"), images, images, 0, 0);
+    assert!(calls > 100 && images > 3600, "the workload has become too small to prove anything");
 }
 
 #[test]
@@ -242,7 +258,7 @@ fn a_crash_during_recovery_loses_nothing_either() {
     run(&whole, &steps);
     let mut images = 0_usize;
     for stop in (40..whole.calls().total()).step_by(3) {
-        let disk = SimulatedDisk::new();
+        let disk = disk_of_way(stop / 3);
         disk.fail_after(stop, ErrorKind::Other);
         let cut = run(&disk, &steps);
         for seed in 0..3 {
@@ -265,7 +281,7 @@ fn a_crash_during_recovery_loses_nothing_either() {
 fn a_torn_tail_is_cut_and_the_rest_is_kept() {
     let mut cuts = 0;
     for seed in 0..200 {
-        let disk = SimulatedDisk::new();
+        let disk = disk_of_way(seed);
         let (mut log, _) = open(&disk).unwrap();
         let mut model = Model::default();
         let acked = Step::Write(vec![vote(1, 1), append(vec![command(1, 1, 5000)])]);
@@ -435,7 +451,7 @@ fn random_work_survives_random_power_cuts() {
         let calls = whole.calls().total();
         for _ in 0..4 {
             let stop = random.u64(20..=calls);
-            let disk = SimulatedDisk::new();
+            let disk = disk_of_way(seed);
             disk.fail_after(stop, ErrorKind::Other);
             let cut = run(&disk, &steps);
             let torn = Unflushed::Torn(random.u64(..));

@@ -7,6 +7,7 @@ mod format;
 mod fuzz;
 mod identity;
 mod mutants;
+mod past_cache;
 mod reading;
 mod recycle;
 mod repair;

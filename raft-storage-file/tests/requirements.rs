@@ -18,7 +18,8 @@ use raft_storage_file::{
 };
 
 use crate::crash::{
-    FOLDER, IDENTITY, Model, Step, append, block_on, command, open, options, tell, vote, workload,
+    FOLDER, IDENTITY, Model, Step, append, block_on, command, disk_of_way, open, options, tell, vote,
+    workload,
 };
 
 /// One step, on an open log.
@@ -39,8 +40,8 @@ fn each_call_that_fails_once_is_told_and_never_covered_by_a_later_success() {
     steps.iter().for_each(|one| step(&mut log, one).unwrap());
     let calls = whole.calls().total() - first;
     drop(log);
-    for failing in 0..calls {
-        let disk = SimulatedDisk::new();
+    for failing in 0..3 * calls {
+        let (disk, failing) = (disk_of_way(failing % 3), failing / 3);
         let (mut log, _) = open(&disk).unwrap();
         disk.fail_once(failing, ErrorKind::Other);
         let mut acknowledged = Model::default();
@@ -73,15 +74,15 @@ fn each_call_that_fails_once_is_told_and_never_covered_by_a_later_success() {
         let is_one = found.entries == acknowledged.entries || found.entries == attempted.entries;
         assert!(is_one, "call {failing}: found {found:?}");
     }
-    let images = 3 * calls as usize;
+    let images = 9 * calls as usize;
     tell("each call fails once, start again, power cut", images, images, 0, 0);
     assert!(calls > 90);
 }
 
 #[test]
 fn what_a_start_has_read_back_from_memory_is_on_the_disk_before_it_is_told() {
-    for failing in [2, 4] {
-        let disk = SimulatedDisk::new();
+    for (way, failing) in [(0, 2), (0, 4), (1, 4), (2, 4)] {
+        let disk = disk_of_way(way);
         let (mut log, _) = open(&disk).unwrap();
         block_on(log.write(&[vote(1, 1), append(vec![command(1, 1, 50)])])).unwrap();
         // Two copies of term and vote and their flush; the frame of the entry and its flush.

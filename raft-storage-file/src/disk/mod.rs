@@ -20,6 +20,8 @@ pub use real::RealDisk;
 /// * A new name, a rename and a removal survive a crash only once `sync_folder` of their folder has returned.
 /// * What was written survives a crash only once `sync_data` of its file has returned; until then each sector
 ///   may be there or not, whatever the order of writing.
+/// * All handles to a file are of one file: what was written through one is what any other reads, and a
+///   `sync_data` of one makes durable what was written through all, the uncached one too.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Makes a folder and those above it, durably. Does nothing where it is there.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
@@ -30,8 +32,10 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Makes an empty file; one that is there is emptied.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     /// Opens a file that exists for writing whole blocks past the system's cache, from memory that begins at
-    /// a multiple of their size. Default `None`, as where that cannot be: the file is to be written as any
-    /// other.
+    /// a multiple of their size; frames of the log and the zeros of its files are written so. A write that is
+    /// not of whole blocks of this disk is refused with [`io::ErrorKind::InvalidInput`], and is then made
+    /// through the cache. It is durable no sooner than any other write. Default `None`, as where that cannot
+    /// be: the file is to be written as any other.
     fn open_uncached(&self, path: &Path) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let _ = path;
         Ok(None)

@@ -56,7 +56,11 @@ impl Disk for RealDisk {
         match OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path) {
             Ok(file) => Ok(Some(Arc::new(RealFile(file)))),
             // A file system that has no such writes.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

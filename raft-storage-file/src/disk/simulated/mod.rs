@@ -39,6 +39,8 @@ pub enum Unflushed {
 pub struct Calls {
     /// Writes into files.
     pub writes: u64,
+    /// Those of them that went past the cache.
+    pub uncached_writes: u64,
     /// Flushes of files.
     pub syncs: u64,
     /// Flushes of folders.
@@ -107,7 +109,7 @@ impl SimulatedDisk {
     }
 
     /// Past the cache it takes whole blocks of so many bytes only, in memory as on the disk; `None`: nothing.
-    /// Blocks of 4 KiB until this is called.
+    /// Blocks of 4 KiB until this is called. What is written so is flushed, or lost, as all else is.
     pub fn set_uncached_block(&self, bytes: Option<u64>) {
         self.state().uncached = Uncached(bytes);
     }
@@ -260,7 +262,7 @@ impl Disk for SimulatedDisk {
     fn open_uncached(&self, path: &Path) -> io::Result<Option<Arc<dyn DiskFile>>> {
         let Uncached(Some(block_bytes)) = self.state().uncached else { return Ok(None) };
         let file = self.open(path)?;
-        Ok(Some(Arc::new(UncachedFile { file, block_bytes })))
+        Ok(Some(Arc::new(UncachedFile { disk: self.clone(), file, block_bytes })))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc};
 
+use super::SimulatedDisk;
 use crate::{disk::DiskFile, layout::BLOCK_BYTES};
 
 /// The blocks in which a disk takes such writes; `None`: it takes none.
@@ -17,6 +18,7 @@ impl Default for Uncached {
 /// A file that is written so.
 #[derive(Debug)]
 pub(super) struct UncachedFile {
+    pub(super) disk: SimulatedDisk,
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) block_bytes: u64,
 }
@@ -33,7 +35,9 @@ impl DiskFile for UncachedFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut places = [bytes.as_ptr().addr() as u64, offset, bytes.len() as u64].into_iter();
         if places.all(|place| place.is_multiple_of(self.block_bytes)) {
-            return self.file.write_at(offset, bytes);
+            self.file.write_at(offset, bytes)?;
+            self.disk.state().calls.uncached_writes += 1;
+            return Ok(());
         }
         Err(io::Error::new(io::ErrorKind::InvalidInput, "not whole blocks, as the simulated disk wants them"))
     }

@@ -10,7 +10,7 @@ use raft_engine::LogBatch;
 use raft_storage_file::Options;
 
 use super::{
-    BARE, Bench, ENGINE, INLINE, Log, PREFILLED, THREAD,
+    BARE, Bench, ENGINE, INLINE, Log, PREFILLED, THREAD, UNCACHED,
     bare::Bare,
     clock::Clock,
     engine::{Shape, Theirs, entry},
@@ -39,6 +39,7 @@ pub(crate) fn clients_point(clients: usize) -> String {
 fn open(name: &str, folder: &Path) -> Result<Box<dyn Log>, String> {
     Ok(match name {
         BARE => Box::new(Bare::create(folder)?),
+        UNCACHED => Box::new(Bare::past_cache(folder)?),
         INLINE => Box::new(Ours::inline(folder)?.0),
         THREAD => Box::new(Ours::threaded(folder, Options::default())?.0),
         _ => Box::new(Theirs::open(folder, name == PREFILLED)?),
@@ -59,7 +60,7 @@ pub(crate) fn run(bench: &mut Bench<'_>) -> Result<(), String> {
     let chosen =
         POINTS.into_iter().filter(|(count, bytes, _)| point(*count, *bytes).contains(&bench.settings.point));
     for (count, bytes, batches) in chosen.collect::<Vec<_>>() {
-        bench.rounds(&[BARE, INLINE, THREAD, ENGINE, PREFILLED], |bench, name, folder| {
+        bench.rounds(&[BARE, UNCACHED, INLINE, THREAD, ENGINE, PREFILLED], |bench, name, folder| {
             let mut log = open(name, folder)?;
             warm_up(&mut *log, &bench.material)?;
             let mut clock = Clock::new(folder);

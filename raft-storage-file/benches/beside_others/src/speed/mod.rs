@@ -24,6 +24,8 @@ use bars::Bar;
 
 /// One preallocated file of zeros, one write and one flush: what the disk allows.
 pub(crate) const BARE: &str = "bare";
+/// The same past the system's cache, in whole blocks. No bar is set against it.
+pub(crate) const UNCACHED: &str = "bare, past the cache";
 /// The file log, in the caller's own thread.
 pub(crate) const INLINE: &str = "ours, inline";
 /// The file log with its writer's thread, awaited: what a node does.
