@@ -120,6 +120,10 @@ impl Older {
         let bytes = self.last.bytes.len() + head.len() + value.len();
         if bytes > BLOCK_BYTES && self.last.versions > 0 {
             let full = std::mem::take(&mut self.last);
+            if self.full.len() == self.full.capacity() {
+                // By a quarter: the lists are most of what memory holds where keys have many versions.
+                self.full.reserve_exact(1 + self.full.len() / 4);
+            }
             self.full.push(Full::new(full, archive));
         }
         self.reserve(head.len() + value.len());
