@@ -2,10 +2,11 @@
 //! behind the other, read back one at a time.
 //!
 //! They are no state of their own. What is in them a node makes anew out of its snapshot and its log whenever
-//! it starts, so nothing is flushed, and the files vanish with the process, however that ends. A file goes,
-//! and its room on the disk, once no block in it is of use any more. That comes by compaction: a block is full
-//! when a later version comes, so of what was written before a revision all is forgotten once that one is
-//! compacted.
+//! it starts, so nothing is flushed, and the files vanish with the process, however that ends.
+//!
+//! A file goes, and its room on the disk, once nobody has a [`Place`] in it. That comes by compaction: a
+//! block is written when a version behind it has come, so once the revision of that one is compacted, nobody
+//! can ask for the block.
 //!
 //! A block that cannot be read back is final. The archive remembers it, and whoever has read anything asks
 //! [`Archive::check`] before it tells what it found.

@@ -1,6 +1,6 @@
 //! The keys and every version that each has had since the last compaction: a map from the key to its history.
-//! Old versions go to an archive, where there is one. What cannot be read back from there is missing from what
-//! is found here; the archive remembers it.
+//! Old versions go to an archive, where there is one. What cannot be read back from there is missing from
+//! what is found here, and the archive remembers that.
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
