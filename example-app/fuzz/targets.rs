@@ -12,7 +12,7 @@ use example_app::{
         Api, routes,
         service::{Consistency, Identity, Service},
     },
-    kv::{Answer, Command, Kv, Query, Summary, machine::Store},
+    kv::{Answer, Command, Kv, Query, Summary, Unreadable, machine::Store},
 };
 use raft_actor::{
     client::session::{SessionCommand, SessionOutput},
@@ -141,7 +141,7 @@ impl Service for Single {
         Ok(store.0.apply(id, command))
     }
 
-    async fn read(&self, query: Query, _: Consistency) -> Result<Answer, ReadError> {
+    async fn read(&self, query: Query, _: Consistency) -> Result<Result<Answer, Unreadable>, ReadError> {
         Ok(self.store.lock().unwrap_or_else(PoisonError::into_inner).0.machine().query(&query))
     }
 

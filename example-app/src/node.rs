@@ -47,9 +47,10 @@ pub enum BeginError {
     },
 }
 
-/// Starts the Raft node: its log in its folder, its peers over HTTP, its actors on a thread of their own.
+/// Starts the Raft node: its log and old versions of its keys in its folder, its peers over HTTP, its actors
+/// on a thread of their own.
 pub async fn start(settings: &Settings) -> Result<Node<Store>, BeginError> {
-    compose(settings, Node::builder(settings.node_id, Store::new(Kv::default()))).await
+    compose(settings, Node::builder(settings.node_id, Store::new(Kv::archived_in(&settings.data)))).await
 }
 
 /// Starts a witness: the same, without the store.

@@ -14,7 +14,7 @@ use raft_actor::{
 
 use crate::{
     api::service::{Consistency, Service},
-    kv::{Answer, Command, Query, Summary, machine::Store},
+    kv::{Answer, Command, Query, Summary, Unreadable, machine::Store},
 };
 
 #[async_trait]
@@ -26,7 +26,11 @@ impl Service for Node<Store> {
         Node::write(self, command).await
     }
 
-    async fn read(&self, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
+    async fn read(
+        &self,
+        query: Query,
+        consistency: Consistency,
+    ) -> Result<Result<Answer, Unreadable>, ReadError> {
         let look = move |store: &Store| store.machine().query(&query);
         match consistency {
             Consistency::Linearizable => Node::read(self, look).await,
@@ -82,7 +86,7 @@ impl Service for Node<Witness> {
         Err(WriteError::NotLeader { leader: None })
     }
 
-    async fn read(&self, _: Query, _: Consistency) -> Result<Answer, ReadError> {
+    async fn read(&self, _: Query, _: Consistency) -> Result<Result<Answer, Unreadable>, ReadError> {
         Err(ReadError::NotLeader { leader: None })
     }
 

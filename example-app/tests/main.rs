@@ -13,6 +13,7 @@ mod harness;
 mod leader_loss;
 mod lifecycle;
 mod membership;
+mod old_versions;
 mod simulate;
 mod snapshots;
 mod torture;

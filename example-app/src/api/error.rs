@@ -10,7 +10,7 @@ use raft_actor::{
 use serde::Serialize;
 
 use super::response;
-use crate::kv::Refusal;
+use crate::kv::{Refusal, Unreadable};
 
 /// An error on its way to a client.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl ApiError {
         ApiError::new(StatusCode::SERVICE_UNAVAILABLE, 14, words)
     }
 
-    /// A bug of ours.
+    /// A bug of ours, or a disk that fails.
     pub(super) fn internal(words: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, 13, words)
     }
@@ -118,6 +118,12 @@ impl From<Refusal> for ApiError {
             | Refusal::TooManyOperations => (StatusCode::BAD_REQUEST, 3),
         };
         ApiError::new(status, code, refusal.to_string())
+    }
+}
+
+impl From<Unreadable> for ApiError {
+    fn from(error: Unreadable) -> ApiError {
+        ApiError::internal(error.to_string())
     }
 }
 

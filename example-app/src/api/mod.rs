@@ -80,7 +80,7 @@ impl Api {
     async fn read(&self, query: Query, consistency: Consistency) -> Result<HttpResponse, ApiError> {
         self.serves_keys()?;
         query.check()?;
-        let answer = self.service.read(query, consistency).await?;
+        let answer = self.service.read(query, consistency).await??;
         self.answer(answer).await
     }
 

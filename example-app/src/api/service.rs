@@ -14,7 +14,7 @@ use raft_actor::{
     types::{ClusterId, NodeId, SnapshotMeta},
 };
 
-use crate::kv::{Answer, Command, Query, Range, Summary};
+use crate::kv::{Answer, Command, Query, Range, Summary, Unreadable};
 
 /// A key-value service that may have many copies.
 #[async_trait]
@@ -22,8 +22,12 @@ pub trait Service: Send + Sync + 'static {
     /// Carries out a command, in a session or outside; answers once it is sure to stay.
     async fn write(&self, command: SessionCommand<Command>) -> Result<SessionOutput<Answer>, WriteError>;
 
-    /// Reads, as surely as it is asked to.
-    async fn read(&self, query: Query, consistency: Consistency) -> Result<Answer, ReadError>;
+    /// Reads, as surely as it is asked to. What is read may be damaged on this node's disk.
+    async fn read(
+        &self,
+        query: Query,
+        consistency: Consistency,
+    ) -> Result<Result<Answer, Unreadable>, ReadError>;
 
     /// Why this node serves no keys, where it has none. Default: it serves them.
     fn refusal(&self) -> Option<&'static str> {

@@ -1,183 +1,130 @@
 //! What one key has held: the newest version as it is handed out, and the older ones packed.
 //!
-//! Most versions are old ones, and hardly anybody asks for them. So they are kept as they stand in a
-//! snapshot, one behind the other in blocks: a version then takes its value and about fifteen bytes. A full
-//! block is shared with the views that snapshots are written from, so what a view makes a command copy is the
-//! list of blocks and the one that is still being filled.
+//! Most versions are old ones, and hardly anybody asks for them. So they are packed in blocks, and a block
+//! that is full goes to the [`Archive`], where there is one: of all that is in it, memory then holds where it
+//! is. Without an archive, and where its disk takes no more, full blocks stay in memory. Nothing that is
+//! answered depends on where they are.
+//!
+//! Full blocks are shared with the views that snapshots are written from, so what a view makes a command copy
+//! is the list of blocks and the one that is still being filled.
 
-use std::sync::Arc;
+use std::{borrow::Cow, io, sync::Arc};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use super::words::KeyValue;
+use super::{
+    archive::{Archive, Place, Unreadable},
+    block::{Block, Live, Packed, Version},
+    words::KeyValue,
+};
 
-/// When a block is full, in bytes. A larger version has a block to itself.
-const BLOCK_BYTES: usize = 2048;
+/// When a block is full, in bytes. A larger version has a block to itself. Small, as each key has one that is
+/// being filled.
+const BLOCK_BYTES: usize = 1024;
 
-/// The most that stands before a version's value: four numbers of ten bytes, and whether it is live.
-const HEAD_BYTES_MAX: usize = 41;
-
-#[derive(Clone, Debug, Serialize)]
-struct Version {
-    /// When it was set, or deleted.
-    revision: i64,
-    /// What it was set to; `None` where it was deleted.
-    live: Option<Live>,
+/// A block that is full: it does not change any more.
+#[derive(Clone, Debug)]
+enum Full {
+    Held(Arc<Block>),
+    Archived { place: Place, first: i64, versions: u32, value_bytes: u32 },
 }
 
-#[derive(Clone, Debug, Serialize)]
-struct Live {
-    create_revision: i64,
-    version: i64,
-    value: Bytes,
-}
+// All that stays in memory of a block of some seven versions.
+const _: () = assert!(size_of::<Full>() <= 40);
 
-/// A [`Version`] in the block that it is packed in.
-#[derive(Clone, Copy, Deserialize)]
-struct Packed<'a> {
-    revision: i64,
-    #[serde(borrow)]
-    live: Option<PackedLive<'a>>,
-}
-
-#[derive(Clone, Copy, Deserialize)]
-struct PackedLive<'a> {
-    create_revision: i64,
-    version: i64,
-    value: &'a [u8],
-}
-
-impl Version {
-    fn key_value(&self, key: &Bytes) -> Option<KeyValue> {
-        self.live.as_ref().map(|live| KeyValue {
-            key: key.clone(),
-            create_revision: live.create_revision,
-            mod_revision: self.revision,
-            version: live.version,
-            value: live.value.clone(),
-        })
-    }
-}
-
-impl Packed<'_> {
-    /// Whether it can come after one of the revision `last` in a store that is at `revision`.
-    fn can_follow(&self, last: i64, revision: i64) -> bool {
-        let is_possible = |live: PackedLive<'_>| {
-            let until = 1..=self.revision;
-            until.contains(&live.create_revision) && until.contains(&live.version)
-        };
-        self.revision > last && self.revision <= revision && self.live.is_none_or(is_possible)
+impl Full {
+    fn new(mut block: Block, archive: Option<&Archive>) -> Full {
+        if let Some(place) = archive.and_then(|archive| archive.keep(&block.bytes)) {
+            return Full::archived(place, &block);
+        }
+        if block.bytes.capacity() > block.bytes.len() / 8 * 9 {
+            block.bytes.shrink_to_fit();
+        }
+        Full::Held(Arc::new(block))
     }
 
-    fn unpacked(&self) -> Version {
-        let live = self.live.map(|PackedLive { create_revision, version, value }| Live {
-            create_revision,
-            version,
-            value: Bytes::copy_from_slice(value),
-        });
-        Version { revision: self.revision, live }
+    fn archived(place: Place, block: &Block) -> Full {
+        // Neither number is more than the block's length, which a place tells in as many bits.
+        let (versions, value_bytes) = (block.versions as u32, block.value_bytes as u32);
+        Full::Archived { place, first: block.first, versions, value_bytes }
+    }
+
+    /// What is left of it, which is its end. It stays where it is.
+    fn trimmed(&self, rest: Block) -> Full {
+        match self {
+            Full::Held(_) => Full::Held(Arc::new(rest)),
+            Full::Archived { place, .. } => Full::archived(place.end(&rest.bytes), &rest),
+        }
+    }
+
+    fn first(&self) -> i64 {
+        match self {
+            Full::Held(block) => block.first,
+            Full::Archived { first, .. } => *first,
+        }
+    }
+
+    fn versions(&self) -> u64 {
+        match self {
+            Full::Held(block) => block.versions,
+            Full::Archived { versions, .. } => u64::from(*versions),
+        }
     }
 
     fn value_bytes(&self) -> u64 {
-        self.live.map_or(0, |live| live.value.len() as u64)
-    }
-}
-
-/// Some old versions that follow each other.
-#[derive(Clone, Debug, Default)]
-struct Block {
-    /// The revision of the first of them.
-    first: i64,
-    versions: u64,
-    /// The bytes of their values.
-    value_bytes: u64,
-    bytes: Vec<u8>,
-}
-
-impl Block {
-    fn iter(&self) -> impl Iterator<Item = (Packed<'_>, &[u8])> {
-        let mut rest = &self.bytes[..];
-        std::iter::from_fn(move || {
-            // Only what was encoded here, or decoded before, has come into a block; the end is no version.
-            let (version, behind) = postcard::take_from_bytes::<Packed<'_>>(rest).ok()?;
-            let bytes = rest.split_at(rest.len() - behind.len()).0;
-            rest = behind;
-            Some((version, bytes))
-        })
-    }
-
-    /// Whether it holds any version of this revision, or of one before.
-    fn begins_by(&self, revision: i64) -> bool {
-        self.versions > 0 && self.first <= revision
-    }
-
-    /// The version in force at `revision`, which it begins by.
-    fn at(&self, revision: i64) -> Option<Packed<'_>> {
-        self.iter().map(|(version, _)| version).take_while(|version| version.revision <= revision).last()
-    }
-
-    /// Adds a version that is encoded as `head` and its value behind it.
-    fn push(&mut self, revision: i64, head: &[u8], value: &[u8]) {
-        if self.versions == 0 {
-            self.first = revision;
+        match self {
+            Full::Held(block) => block.value_bytes,
+            Full::Archived { value_bytes, .. } => u64::from(*value_bytes),
         }
-        self.versions += 1;
-        self.value_bytes += value.len() as u64;
-        self.bytes.extend_from_slice(head);
-        self.bytes.extend_from_slice(value);
     }
 
-    /// Forgets the versions before the one in force at `revision`, and that as well where it is a deletion.
-    fn compact(&mut self, revision: i64) -> u64 {
-        let (mut gone, mut gone_bytes, mut forgotten) = (0, 0, 0);
-        let mut versions = self.iter().peekable();
-        while let Some((version, bytes)) = versions.next_if(|(version, _)| version.revision <= revision) {
-            let is_in_force = versions.peek().is_none_or(|(next, _)| next.revision > revision);
-            if is_in_force && version.live.is_some() {
-                break;
+    fn read(&self) -> Result<Cow<'_, Block>, Unreadable> {
+        match self {
+            Full::Held(block) => Ok(Cow::Borrowed(block)),
+            Full::Archived { place, first, .. } => {
+                let mut bytes = Vec::with_capacity(place.length());
+                place.read(&mut bytes)?;
+                let (versions, value_bytes) = (self.versions(), self.value_bytes());
+                Ok(Cow::Owned(Block { first: *first, versions, value_bytes, bytes }))
             }
-            forgotten += version.value_bytes();
-            (gone, gone_bytes) = (gone + 1, gone_bytes + bytes.len());
         }
-        drop(versions);
-        self.versions -= gone;
-        self.value_bytes -= forgotten;
-        self.bytes.drain(..gone_bytes);
-        self.bytes.shrink_to_fit();
-        let first = self.iter().next().map(|(version, _)| version.revision);
-        self.first = first.unwrap_or_default();
-        forgotten
+    }
+
+    /// Adds its bytes to `record`.
+    fn write_to(&self, record: &mut Vec<u8>) -> Result<(), Unreadable> {
+        match self {
+            Full::Held(block) => record.extend_from_slice(&block.bytes),
+            Full::Archived { place, .. } => place.read(record)?,
+        }
+        Ok(())
     }
 }
 
 /// The versions before the newest, ascending by revision.
 #[derive(Clone, Debug, Default)]
 struct Older {
-    full: Vec<Arc<Block>>,
+    full: Vec<Full>,
     /// Behind them.
     last: Block,
 }
 
 impl Older {
-    fn push(&mut self, version: &Version) {
-        let live = version.live.as_ref();
-        let head =
-            (version.revision, live.map(|live| (live.create_revision, live.version, live.value.len())));
-        let mut buffer = [0; HEAD_BYTES_MAX];
-        let head = postcard::to_slice(&head, &mut buffer).expect("four numbers have room");
-        let value: &[u8] = live.map_or(&[], |live| &live.value);
-        self.push_packed(version.revision, head, value);
+    fn push(&mut self, version: &Version, archive: Option<&Archive>) {
+        let mut buffer = [0; Version::HEAD_BYTES_MAX];
+        let (head, value) = version.packed(&mut buffer);
+        self.push_packed(version.revision, head, value, archive);
     }
 
-    fn push_packed(&mut self, revision: i64, head: &[u8], value: &[u8]) {
+    /// Adds a version that is encoded as `head` and its value behind it.
+    fn push_packed(&mut self, revision: i64, head: &[u8], value: &[u8], archive: Option<&Archive>) {
         let bytes = self.last.bytes.len() + head.len() + value.len();
         if bytes > BLOCK_BYTES && self.last.versions > 0 {
-            let mut full = std::mem::take(&mut self.last);
-            if full.bytes.capacity() > full.bytes.len() / 8 * 9 {
-                full.bytes.shrink_to_fit();
+            let full = std::mem::take(&mut self.last);
+            if self.full.len() == self.full.capacity() {
+                // By a quarter: the lists are most of what memory holds where keys have many versions.
+                self.full.reserve_exact(1 + self.full.len() / 4);
             }
-            self.full.push(Arc::new(full));
+            self.full.push(Full::new(full, archive));
         }
         self.reserve(head.len() + value.len());
         self.last.push(revision, head, value);
@@ -192,25 +139,31 @@ impl Older {
         }
     }
 
-    fn blocks(&self) -> impl Iterator<Item = &Block> {
-        self.full.iter().map(|block| &**block).chain([&self.last])
+    fn versions(&self) -> u64 {
+        self.full.iter().map(Full::versions).sum::<u64>() + self.last.versions
     }
 
     fn value_bytes(&self) -> u64 {
-        self.blocks().map(|block| block.value_bytes).sum()
+        self.full.iter().map(Full::value_bytes).sum::<u64>() + self.last.value_bytes
     }
 
     /// How many full blocks begin by `revision`.
     fn full_by(&self, revision: i64) -> usize {
-        self.full.partition_point(|block| block.first <= revision)
+        self.full.partition_point(|block| block.first() <= revision)
     }
 
-    /// The version in force at `revision`.
-    fn at(&self, revision: i64) -> Option<Packed<'_>> {
+    /// Whether any version is of this revision, or of one before.
+    fn begins_by(&self, revision: i64) -> bool {
+        self.full.first().map_or(self.last.begins_by(revision), |block| block.first() <= revision)
+    }
+
+    /// Shows the version in force at `revision`. Also `None` where it cannot be read: the archive remembers.
+    fn at<T>(&self, revision: i64, look: impl FnOnce(Packed<'_>) -> T) -> Option<T> {
         if self.last.begins_by(revision) {
-            return self.last.at(revision);
+            return self.last.at(revision).map(look);
         }
-        self.full.get(self.full_by(revision).checked_sub(1)?)?.at(revision)
+        let block = self.full.get(self.full_by(revision).checked_sub(1)?)?.read().ok()?;
+        block.at(revision).map(look)
     }
 
     /// Forgets all but the version in force at `revision`, and that as well where it is a deletion. The
@@ -219,18 +172,39 @@ impl Older {
         let is_in_last = self.last.begins_by(revision);
         let by = self.full_by(revision);
         let whole = if is_in_last { by } else { by.saturating_sub(1) };
-        let mut forgotten: u64 = self.full.drain(..whole).map(|block| block.value_bytes).sum();
+        let mut forgotten: u64 = self.full.drain(..whole).map(|block| block.value_bytes()).sum();
         if is_in_last {
             forgotten += self.last.compact(revision);
         } else if by > 0 {
-            let first = Arc::make_mut(&mut self.full[0]);
-            forgotten += first.compact(revision);
-            if first.versions == 0 {
-                self.full.remove(0);
-            }
+            forgotten += self.compact_first(revision);
         }
         self.full.shrink_to_fit();
         forgotten
+    }
+
+    /// The same for the first block. Where it cannot be read it is left alone, and the archive remembers.
+    fn compact_first(&mut self, revision: i64) -> u64 {
+        let first = &self.full[0];
+        if first.versions() == 1 && first.value_bytes() > 0 {
+            // It is the one in force.
+            return 0;
+        }
+        let Ok(block) = first.read() else { return 0 };
+        let mut block = block.into_owned();
+        let forgotten = block.compact(revision);
+        if block.versions == 0 {
+            self.full.remove(0);
+        } else {
+            self.full[0] = first.trimmed(block);
+        }
+        forgotten
+    }
+
+    /// Adds all of them to `record`.
+    fn write_to(&self, record: &mut Vec<u8>) -> Result<(), Unreadable> {
+        self.full.iter().try_for_each(|block| block.write_to(record))?;
+        record.extend_from_slice(&self.last.bytes);
+        Ok(())
     }
 }
 
@@ -259,28 +233,30 @@ impl History {
         self.newest.live.as_ref().map(|live| live.value.len() as u64)
     }
 
-    /// What the key held at `revision`; `None`: holds now.
+    /// What the key held at `revision`; `None`: holds now. Where that cannot be read the archive remembers
+    /// it.
     pub(super) fn at(&self, key: &Bytes, revision: Option<i64>) -> Option<KeyValue> {
         match revision.filter(|revision| *revision < self.newest.revision) {
-            Some(revision) => self.older.as_ref()?.at(revision)?.unpacked().key_value(key),
+            Some(revision) => self.older.as_ref()?.at(revision, |version| version.unpacked())?.key_value(key),
             None => self.present(key),
         }
     }
 
-    /// Whether the key existed at `revision`; `None`: exists now.
+    /// Whether the key existed at `revision`; `None`: exists now. Where that cannot be read the archive
+    /// remembers it.
     pub(super) fn existed(&self, revision: Option<i64>) -> bool {
         match revision.filter(|revision| *revision < self.newest.revision) {
             Some(revision) => self
                 .older
                 .as_ref()
-                .and_then(|older| older.at(revision))
-                .is_some_and(|version| version.live.is_some()),
+                .and_then(|older| older.at(revision, |version| version.live.is_some()))
+                .unwrap_or_default(),
             None => self.newest.live.is_some(),
         }
     }
 
     /// Sets it at `revision`; no value: to the one it has.
-    pub(super) fn put(&mut self, revision: i64, value: Option<Bytes>) {
+    pub(super) fn put(&mut self, revision: i64, value: Option<Bytes>, archive: Option<&Archive>) {
         let live = match &self.newest.live {
             Some(held) => Live {
                 create_revision: held.create_revision,
@@ -289,26 +265,22 @@ impl History {
             },
             None => Live { create_revision: revision, version: 1, value: value.unwrap_or_default() },
         };
-        self.push(Version { revision, live: Some(live) });
+        self.push(Version { revision, live: Some(live) }, archive);
     }
 
     /// Deletes it at `revision`.
-    pub(super) fn delete(&mut self, revision: i64) {
-        self.push(Version { revision, live: None });
+    pub(super) fn delete(&mut self, revision: i64, archive: Option<&Archive>) {
+        self.push(Version { revision, live: None }, archive);
     }
 
-    fn older_blocks(&self) -> impl Iterator<Item = &Block> {
-        self.older.iter().flat_map(|older| older.blocks())
-    }
-
-    fn push(&mut self, version: Version) {
-        self.older.get_or_insert_default().push(&self.newest);
+    fn push(&mut self, version: Version, archive: Option<&Archive>) {
+        self.older.get_or_insert_default().push(&self.newest, archive);
         self.newest = version;
     }
 
     /// Whether [`History::compact`] at `revision` may find anything to forget.
     pub(super) fn has_older_than(&self, revision: i64) -> bool {
-        self.older_blocks().next().is_some_and(|block| block.begins_by(revision))
+        self.older.as_ref().is_some_and(|older| older.begins_by(revision))
     }
 
     /// Forgets what nobody sees who asks at `revision` or later. Answers with the bytes of the values that
@@ -329,18 +301,20 @@ impl History {
     }
 
     /// Adds the key and its history to `record`, as it stands in a snapshot.
-    pub(super) fn write_to(&self, key: &Bytes, record: &mut Vec<u8>) -> Result<(), postcard::Error> {
-        let versions: u64 = self.older_blocks().map(|block| block.versions).sum();
-        *record = postcard::to_extend(&(key, &self.newest, versions), std::mem::take(record))?;
-        for block in self.older_blocks() {
-            record.extend_from_slice(&block.bytes);
-        }
-        Ok(())
+    pub(super) fn write_to(&self, key: &Bytes, record: &mut Vec<u8>) -> io::Result<()> {
+        let versions = self.older.as_ref().map_or(0, |older| older.versions());
+        let head = (key, &self.newest, versions);
+        *record = postcard::to_extend(&head, std::mem::take(record)).map_err(io::Error::other)?;
+        self.older.iter().try_for_each(|older| older.write_to(record)).map_err(io::Error::other)
     }
 
     /// Reads what [`History::write_to`] has written. `None` where a store at `revision` cannot have that:
     /// later commands rely on it. Also the bytes of all values.
-    pub(super) fn read_from(record: &[u8], revision: i64) -> Option<(Bytes, History, u64)> {
+    pub(super) fn read_from(
+        record: &[u8],
+        revision: i64,
+        archive: Option<&Archive>,
+    ) -> Option<(Bytes, History, u64)> {
         let ((key, newest, versions), mut rest) =
             postcard::take_from_bytes::<(Bytes, Packed<'_>, u64)>(record).ok()?;
         let (mut older, mut last, mut value_bytes) = (Older::default(), 0, newest.value_bytes());
@@ -352,7 +326,7 @@ impl History {
             let value = version.live.map_or(&[][..], |live| live.value);
             // What is encoded last is the value.
             let head = rest.split_at(rest.len() - behind.len() - value.len()).0;
-            older.push_packed(version.revision, head, value);
+            older.push_packed(version.revision, head, value, archive);
             (last, rest) = (version.revision, behind);
             value_bytes += version.value_bytes();
         }

@@ -1,10 +1,12 @@
 //! The keys and every version that each has had since the last compaction: a map from the key to its history.
+//! Old versions go to an archive, where there is one. What cannot be read back from there is missing from
+//! what is found here, and the archive remembers that.
 
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{history::History, words::KeyValue};
+use super::{archive::Archive, history::History, words::KeyValue};
 
 /// Some keys that follow each other.
 pub(super) type Span<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
@@ -30,9 +32,16 @@ pub(super) struct Keys {
     pub(super) live_bytes: u64,
     /// The revision of the last compaction: the first that can be read. `None` before there was one.
     pub(super) compacted: Option<i64>,
+    /// Where old versions go; `None`: they stay in memory.
+    pub(super) archive: Option<Archive>,
 }
 
 impl Keys {
+    /// No keys yet.
+    pub(super) fn new(archive: Option<Archive>) -> Keys {
+        Keys { archive, ..Keys::default() }
+    }
+
     /// What `key` holds now.
     pub(super) fn get(&self, key: &[u8]) -> Option<KeyValue> {
         let (key, history) = self.histories.get_key_value(key)?;
@@ -82,7 +91,7 @@ impl Keys {
         let previous = if previous_is_wanted { history.present(&key) } else { None };
         let key_bytes = key.len() as u64;
         self.live_bytes -= history.present_bytes().map_or(0, |bytes| key_bytes + bytes);
-        history.put(revision, value);
+        history.put(revision, value, self.archive.as_ref());
         let value_bytes = history.present_bytes().unwrap_or(0);
         self.size_bytes += value_bytes;
         self.live_bytes += key_bytes + value_bytes;
@@ -94,7 +103,7 @@ impl Keys {
         let mut deleted = Vec::new();
         for (key, history) in self.histories.range_mut::<[u8], _>(span) {
             if let Some(kv) = history.present(key) {
-                Arc::make_mut(history).delete(revision);
+                Arc::make_mut(history).delete(revision, self.archive.as_ref());
                 self.live_bytes -= (kv.key.len() + kv.value.len()) as u64;
                 deleted.push(kv);
             }
@@ -126,7 +135,8 @@ impl Keys {
 
     /// Adds a key from its record in a snapshot. Whether a store at `revision` can have that.
     pub(super) fn add(&mut self, record: &[u8], revision: i64) -> bool {
-        let Some((key, history, value_bytes)) = History::read_from(record, revision) else { return false };
+        let read = History::read_from(record, revision, self.archive.as_ref());
+        let Some((key, history, value_bytes)) = read else { return false };
         let key_bytes = key.len() as u64;
         self.size_bytes += key_bytes + value_bytes;
         self.live_bytes += history.present_bytes().map_or(0, |bytes| key_bytes + bytes);

@@ -5,6 +5,10 @@
 //! the next. A key remembers the revision that created it, the one that last set it, and how often it was
 //! set between. A compaction forgets what was before a revision, and is no revision itself.
 
+use std::path::PathBuf;
+
+mod archive;
+mod block;
 mod check;
 mod history;
 mod keys;
@@ -16,7 +20,9 @@ mod tests;
 mod txn;
 mod words;
 
+use self::{archive::Archive, keys::Keys, txn::Writer};
 pub use self::{
+    archive::Unreadable,
     check::OPERATIONS_MAX,
     words::{
         Answer, Command, Compact, Compare, Comparison, DeleteRange, DeleteRangeReply, KeyValue, Operand,
@@ -24,7 +30,6 @@ pub use self::{
         TxnReply,
     },
 };
-use self::{keys::Keys, txn::Writer};
 
 /// How far a store is, and how much it holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +46,8 @@ pub struct Summary {
     pub compacted: Option<i64>,
 }
 
-/// The store.
+/// The store. By default all of it is in memory. A copy shows the state as it is now, and shares with the
+/// store what that has on the disk.
 #[derive(Clone, Debug)]
 pub struct Kv {
     keys: Keys,
@@ -51,13 +57,23 @@ pub struct Kv {
 
 impl Default for Kv {
     fn default() -> Kv {
-        Kv { keys: Keys::default(), revision: 1, term: 0 }
+        Kv::new(None)
     }
 }
 
 impl Kv {
+    /// An empty store that keeps old versions of its keys in this folder, in files without a name that last
+    /// as long as the process. Where the disk does not take them they stay in memory.
+    pub fn archived_in(folder: impl Into<PathBuf>) -> Kv {
+        Kv::new(Some(Archive::new(folder.into())))
+    }
+
+    fn new(archive: Option<Archive>) -> Kv {
+        Kv { keys: Keys::new(archive), revision: 1, term: 0 }
+    }
+
     /// Carries out a command that was decided in `term`. The same commands in the same order leave the same
-    /// store.
+    /// store. Its answer counts only where [`Kv::check_archive`] finds nothing afterwards.
     pub fn apply(&mut self, term: u64, command: Command) -> Answer {
         self.term = term;
         let result = command.check().and_then(|()| {
@@ -75,14 +91,21 @@ impl Kv {
     }
 
     /// Answers a query.
-    pub fn query(&self, query: &Query) -> Answer {
-        self.answer(query.check().and_then(|()| match query {
+    pub fn query(&self, query: &Query) -> Result<Answer, Unreadable> {
+        let answer = self.answer(query.check().and_then(|()| match query {
             Query::Range(range) => {
                 range.check_revision(&self.keys, self.revision)?;
                 Ok(Reply::Range(range.read(&self.keys, self.revision)))
             }
             Query::Txn(txn) => Ok(Reply::Txn(txn.read(&self.keys, self.revision)?)),
-        }))
+        }));
+        self.check_archive().map(|()| answer)
+    }
+
+    /// Whether every old version that was looked for could be read. Where one could not, that is final: it
+    /// may be missing from the state as well.
+    pub fn check_archive(&self) -> Result<(), Unreadable> {
+        self.keys.archive.as_ref().map_or(Ok(()), Archive::check)
     }
 
     /// The store's revision.
@@ -98,5 +121,13 @@ impl Kv {
 
     fn answer(&self, result: Result<Reply, Refusal>) -> Answer {
         Answer { revision: self.revision, term: self.term, result }
+    }
+}
+
+#[cfg(test)]
+impl Kv {
+    /// Damages a byte of the newest file of its archive.
+    pub(crate) fn damage_archive(&self, offset: u64) {
+        self.keys.archive.as_ref().expect("it has one").damage(offset);
     }
 }

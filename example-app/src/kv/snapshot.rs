@@ -2,7 +2,8 @@
 //!
 //! A view is a copy of the tree of keys that shares every history and value: making it costs some tens of
 //! nanoseconds for each key, during which commands wait, and no memory for values. A command that changes a
-//! key while a view is being written copies that key's history first.
+//! key while a view is being written copies that key's history first. What a history has in the archive is
+//! read from there when its turn comes: the view keeps it there, whatever is compacted meanwhile.
 //!
 //! The bytes are records, each behind its length: first the numbers, then every key with its history. The
 //! revision of the last compaction stands behind the numbers, where there was one.
@@ -11,7 +12,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kv, keys::Keys};
+use super::{Kv, archive::Archive, keys::Keys};
 
 /// What stands before the keys.
 #[derive(Serialize, Deserialize)]
@@ -38,14 +39,15 @@ impl Kv {
         put(&mut writer, &record)?;
         for (key, history) in histories {
             record.clear();
-            history.write_to(key, &mut record).map_err(io::Error::other)?;
+            history.write_to(key, &mut record)?;
             put(&mut writer, &record)?;
         }
         writer.flush()
     }
 
-    /// Reads a store that [`Kv::write_to`] has written.
-    pub(super) fn read_from(reader: &mut dyn Read) -> io::Result<Kv> {
+    /// Reads a store that [`Kv::write_to`] has written, and has its old versions in `archive` from the first
+    /// on.
+    pub(super) fn read_from(reader: &mut dyn Read, archive: Option<Archive>) -> io::Result<Kv> {
         let mut reader = io::BufReader::with_capacity(64 << 10, reader);
         let mut record = Vec::new();
         take(&mut reader, &mut record)?;
@@ -54,7 +56,7 @@ impl Kv {
         if !(1..i64::MAX).contains(&numbers.revision) {
             return Err(wrong("is of a revision that no store reaches"));
         }
-        let mut keys = Keys::default();
+        let mut keys = Keys::new(archive);
         if !behind.is_empty() {
             let revision: i64 = postcard::from_bytes(behind).map_err(io::Error::other)?;
             if !(0..=numbers.revision).contains(&revision) {

@@ -38,7 +38,8 @@ pub const KEYS: &[Key] = &[
     required(
         "data",
         "data/node1",
-        "The folder of this node. It is made where it is missing, and is never shared by two nodes.",
+        "The folder of this node. It is made where it is missing, and is never shared by two nodes. Beside\n\
+         log and snapshots it holds old versions of keys, in files without a name.",
     ),
     key("address", "127.0.0.1:2379", "Where clients reach this node, as host:port; what it listens on."),
     optional(

@@ -27,7 +27,7 @@ use super::{
     Api, routes,
     service::{Consistency, Identity, Service},
 };
-use crate::kv::{Answer, Command, Kv, Query, Summary, machine::Store};
+use crate::kv::{Answer, Command, Kv, Query, Summary, Unreadable, machine::Store};
 
 /// One copy, which leads itself; or one that refuses everything in a given way.
 #[derive(Default)]
@@ -62,7 +62,11 @@ impl Service for Single {
         self.write_error.clone().map_or(Ok(output), Err)
     }
 
-    async fn read(&self, query: Query, consistency: Consistency) -> Result<Answer, ReadError> {
+    async fn read(
+        &self,
+        query: Query,
+        consistency: Consistency,
+    ) -> Result<Result<Answer, Unreadable>, ReadError> {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(consistency);
         let answer = self.with(|kv| kv.query(&query));
         let failure = self.read_error.clone().filter(|_| consistency != Consistency::Local);

@@ -1,12 +1,13 @@
 //! What is refused, how, and that nothing is changed by it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use actix_web::http::StatusCode;
 use raft_actor::error::{ReadError, WriteError};
 use serde_json::{Value, json};
 
 use super::{Single, post, send_to};
+use crate::kv::{Command, Kv, Put, machine::Store};
 
 async fn refused(service: &Arc<Single>, path: &str, body: impl Into<String>) -> (u16, u64, String) {
     let (status, answer) = send_to(service, path, body).await;
@@ -153,5 +154,24 @@ async fn each_way_a_read_can_fail_has_its_own_code_and_a_serializable_one_does_n
         assert_eq!((status, &health["health"]), (StatusCode::SERVICE_UNAVAILABLE, &Value::from("false")));
         assert_eq!(send_to(&service, "/readyz", "GET").await.0, StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(send_to(&service, "/livez", "GET").await.0, StatusCode::OK);
+    }
+}
+
+#[actix_web::test]
+async fn an_old_version_that_cannot_be_read_back_is_an_error_of_the_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut kv = Kv::archived_in(folder.path());
+    for _ in 0..3 {
+        let put = Put { key: "a".into(), value: vec![b'x'; 2000].into(), ..Put::default() };
+        assert!(kv.apply(1, Command::Put(put)).result.is_ok());
+    }
+    kv.damage_archive(100);
+    let service = Arc::new(Single { store: Mutex::new((Store::new(kv), 0)), ..Single::default() });
+    let past = json!({ "key": "YQ==", "revision": "2", "serializable": true }).to_string();
+    let reads = json!({ "success": [{ "request_range": { "key": "YQ==", "revision": "2" } }] }).to_string();
+    for (path, body) in [("/v3/kv/range", past), ("/v3/kv/txn", reads)] {
+        let (status, code, words) = refused(&service, path, body).await;
+        let place = format!("from file 1 of the archive in {}, at offset 0: ", folder.path().display());
+        assert!((status, code) == (500, 13) && words.contains(&place), "{status} {code} {words}");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     super::{Command, Compact, KeyValue, Kv, Operation, Query, Refusal, Reply, Txn},
-    delete, do_delete, do_put, do_range, put, range,
+    delete, do_delete, do_put, do_query, do_range, put, range,
     snapshots::{restored, written},
     store_of,
 };
@@ -114,7 +114,7 @@ fn reads_before_the_compacted_revision_are_refused_and_at_it_answered() {
         read.revision = revision;
         let nested = Txn { success: vec![Operation::Range(read.clone())], ..Txn::default() };
         let txn = Txn { success: vec![Operation::Txn(nested)], ..Txn::default() };
-        [kv.query(&Query::Range(read)).result.err(), kv.query(&Query::Txn(txn)).result.err()]
+        [do_query(&kv, &Query::Range(read)).err(), do_query(&kv, &Query::Txn(txn)).err()]
     };
     assert_eq!(read(2), [Some(Refusal::Compacted); 2]);
     assert_eq!((read(3), read(0)), ([None; 2], [None; 2]));

@@ -8,7 +8,7 @@ use proptest::{collection::vec, prelude::*};
 
 use super::{
     super::{Command, Compact, DeleteRange, KeyValue, Kv, Operation, Put, Query, Range, Refusal, Reply, Txn},
-    do_range,
+    do_query, do_range,
     snapshots::{restored, written},
 };
 
@@ -159,7 +159,7 @@ proptest! {
             let revision = (past * (model.revision() + 1) as f64) as i64;
             let range = Range { key, range_end, revision, ..Range::default() };
             let Some(expected) = model.range(&range) else {
-                prop_assert_eq!(kv.query(&Query::Range(range)).result, Err(Refusal::Compacted));
+                prop_assert_eq!(do_query(&kv, &Query::Range(range)), Err(Refusal::Compacted));
                 continue;
             };
             let found = do_range(&kv, range.clone());
@@ -182,6 +182,6 @@ proptest! {
         prop_assert_eq!(postcard::from_bytes::<super::Answer>(&bytes).expect("and decoded"), answer);
         let zero = Bytes::from_static(b"\0");
         let all = Range { key: zero.clone(), range_end: zero, ..Range::default() };
-        prop_assert!(matches!(kv.query(&Query::Range(all)).result, Ok(Reply::Range(_))));
+        prop_assert!(matches!(do_query(&kv, &Query::Range(all)), Ok(Reply::Range(_))));
     }
 }

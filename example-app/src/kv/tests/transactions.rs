@@ -7,7 +7,7 @@ use super::{
         Command, Compare, Comparison, Kv, OPERATIONS_MAX, Operand, Operation, Query, Refusal, Reply, Txn,
         TxnReply,
     },
-    delete, do_range, put, range, store_of,
+    delete, do_query, do_range, put, range, store_of,
 };
 
 fn compare(key: &str, comparison: Comparison, operand: Operand) -> Compare {
@@ -164,7 +164,7 @@ fn a_transaction_that_only_reads_is_a_query() {
     let txn = Txn { success: vec![Operation::Txn(nested)], ..Txn::default() };
     assert!(txn.only_reads());
     assert!(!txn.is_serializable());
-    let Ok(Reply::Txn(reply)) = kv.query(&Query::Txn(txn)).result else { panic!("refused") };
+    let Ok(Reply::Txn(reply)) = do_query(&kv, &Query::Txn(txn)) else { panic!("refused") };
     let Reply::Txn(nested) = &reply.replies[0] else { panic!("not nested: {reply:?}") };
     assert!(matches!(&nested.replies[0], Reply::Range(range) if range.count == 1));
     let writes = Txn { failure: vec![Operation::Put(put("a", ""))], ..Txn::default() };
