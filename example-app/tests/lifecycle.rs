@@ -229,6 +229,10 @@ fn all_threads_of_a_node_are_under_the_batch_policy_and_a_niceness_is_left_as_it
     }
     cluster.wait_for_leader(Duration::from_secs(20));
     for (node, expected) in [(1, (3, 0)), (2, (0, 5)), (3, (5, 0))] {
+        // One that works only when nobody else does may not have begun yet.
+        wait_until(Duration::from_secs(20), &format!("node {node} to have its threads"), || {
+            scheduling(&cluster, node).len() > 3
+        });
         let threads = scheduling(&cluster, node);
         assert!(threads.len() > 3 && threads.iter().all(|thread| *thread == expected), "{node}: {threads:?}");
     }
