@@ -1,4 +1,5 @@
-//! How frames are written: past the system's cache where the disk can do that, else through it.
+//! How frames are written: past the system's cache where they are small and the disk can do that, else through
+//! it.
 //!
 //! A write past the cache is on its way to the disk when it returns, from the memory that it was built in:
 //! nothing is copied, and the flush has no pages to look for. It is durable no sooner than any other. The
@@ -6,14 +7,15 @@
 //! follow one another, each after the flush of the one before, and until then each sector of a frame is what
 //! was written or what was there, zeros.
 //!
-//! Only frames go this way. Header, seal and what is read go through the cache, in the same file, which is
-//! safe for these reasons:
+//! Large frames go through the cache: to copy them is little beside writing them, and a peer falls behind by
+//! many bytes where frames are large, and is then served from memory. So do header, seal and what is read, in
+//! the same file, which is safe for these reasons:
 //!
 //! * The system writes out what it holds of the blocks that are written, and forgets it, before such a write
 //!   and after it. So a read sees the newest frame, also where the block was read, or read ahead, before.
 //! * No page is both dirty in the cache and written past it. Zeros and header are flushed before the first
-//!   frame, a seal is written after the last, and recovery flushes what it writes before it hands the file
-//!   over. This holds too where a page of the cache is larger than our blocks.
+//!   frame, each frame before the next, a seal is written after the last, and recovery flushes what it writes
+//!   before it hands the file over. This holds too where a page of the cache is larger than our blocks.
 //! * A flush is one of the file, not of a handle: `fdatasync` waits for what the cache holds of it, has a
 //!   journal write down where its blocks are, and then has the disk flush its own cache, also where nothing
 //!   but the file's time has changed.
@@ -33,6 +35,9 @@ use crate::{
     error::io_error,
     segment::Segment,
 };
+
+/// A frame of so many bytes is large.
+const LARGE_FRAME_BYTES: usize = 128 << 10;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -55,7 +60,9 @@ impl PastCache {
         segment: &Segment,
         frame: &[u8],
     ) -> Result<(), StorageError> {
-        if let Some(file) = self.file(disk, segment)? {
+        if frame.len() < LARGE_FRAME_BYTES
+            && let Some(file) = self.file(disk, segment)?
+        {
             match file.write_at(segment.length, frame) {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => *self = PastCache::Refused,
                 written => return written.map_err(io_error("write", &segment.path)),

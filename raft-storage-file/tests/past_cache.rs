@@ -53,6 +53,37 @@ fn each_frame_is_one_write_past_the_cache_also_in_new_segments_and_after_opening
 }
 
 #[test]
+fn a_large_frame_goes_through_the_cache_and_frames_of_both_kinds_are_read_back_as_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulated = SimulatedDisk::new();
+    let places: [(Arc<dyn Disk>, &Path); 2] =
+        [(Arc::new(simulated.clone()), Path::new("/log")), (Arc::new(RealDisk), folder.path())];
+    for (disk, path) in places {
+        let options = options().with_segment_bytes(4 << 20);
+        let open = || FileLog::open_on(disk.clone(), path, IDENTITY, options.clone()).unwrap();
+        let mut model = Model::default();
+        let mut log = open();
+        block_on(log.recover()).unwrap();
+        for index in 1..=30 {
+            let bytes = if index % 3 == 0 { 200 << 10 } else { 3000 };
+            let (before, segments) = (simulated.calls(), simulated.paths().len());
+            write(&mut log, &mut model, index, bytes);
+            let is_same_file = simulated.paths().len() == segments;
+            if path == Path::new("/log") && is_same_file {
+                let uncached = simulated.calls().uncached_writes - before.uncached_writes;
+                assert_eq!(uncached, u64::from(index % 3 != 0), "entry {index}");
+            }
+            let read = block_on(log.read(LogIndex(1), LogIndex(index), u64::MAX)).unwrap();
+            assert!(read.iter().eq(model.entries.iter()), "entry {index}");
+        }
+        drop(log);
+        let mut log = open();
+        let state = block_on(log.recover()).unwrap();
+        assert_eq!(Model::of(&mut log, &state).as_ref(), Ok(&model));
+    }
+}
+
+#[test]
 fn a_disk_that_refuses_frames_past_the_cache_gets_them_through_it_and_is_not_asked_again() {
     let blocks: Vec<_> = UNCACHED_BLOCKS.into_iter().enumerate().skip(1).collect();
     for (way, block) in blocks {
