@@ -1,5 +1,5 @@
-//! How frames are written: past the system's cache where they are small and the disk can do that, else through
-//! it.
+//! How frames are written: past the system's cache where they are small and the disk can do that, else
+//! through it.
 //!
 //! A write past the cache is on its way to the disk when it returns, from the memory that it was built in:
 //! nothing is copied, and the flush has no pages to look for. It is durable no sooner than any other. The
