@@ -145,7 +145,7 @@ fn a_file_that_was_made_in_haste_is_left_once_a_better_one_is_ready() {
     while segments() == 2 {
         assert!(index < 500, "the third segment begins before the second is half full");
         write(Step::Write(vec![append(vec![command(index, 1, 3000)])]));
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(10));
         index += 1;
     }
     for unflushed in [Unflushed::Kept, Unflushed::Dropped, Unflushed::Torn(3)] {
