@@ -43,12 +43,7 @@ fn a_compaction_is_carried_out_on_every_node_and_survives_snapshots_and_restarts
             assert_eq!((status, &answer["kvs"][0]["value"]), (200, &json!("Nw==")), "node {node}, {round}");
             assert_eq!(cluster.post(node, "/raft/admin/snapshot", &json!({})).0, 200);
         }
-        for node in cluster.nodes() {
-            cluster.kill(node);
-        }
-        for node in cluster.nodes() {
-            cluster.start(node);
-        }
+        cluster.restart();
         cluster.wait_for_leader(Duration::from_secs(20));
     }
 }

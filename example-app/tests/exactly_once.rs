@@ -76,12 +76,7 @@ fn a_retry_gets_the_first_answer_after_the_leader_is_killed_and_after_all_nodes_
     assert_eq!(again["header"]["revision"], first["header"]["revision"]);
 
     cluster.start(leader);
-    for node in cluster.nodes() {
-        cluster.kill(node);
-    }
-    for node in cluster.nodes() {
-        cluster.start(node);
-    }
+    cluster.restart();
     cluster.wait_for_leader(PATIENCE);
     let (restarted, _) = write(&addresses, &session, 1, "once");
     assert_eq!(restarted["header"]["revision"], first["header"]["revision"]);

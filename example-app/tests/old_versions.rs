@@ -48,12 +48,7 @@ fn old_versions_are_read_from_the_disk_as_they_were_also_after_a_restart() {
             assert_eq!(told, answers, "node {node}, {round}");
             assert_eq!(cluster.post(node, "/raft/admin/snapshot", &json!({})).0, 200);
         }
-        for node in cluster.nodes() {
-            cluster.kill(node);
-        }
-        for node in cluster.nodes() {
-            cluster.start(node);
-        }
+        cluster.restart();
         cluster.wait_for_leader(Duration::from_secs(20));
     }
 }

@@ -64,12 +64,7 @@ fn a_node_that_was_away_for_ten_thousand_entries_catches_up_by_a_snapshot() {
     assert!(cluster.are_identical().1, "all nodes hold the same");
 
     // All of them die, and begin with their snapshots.
-    for node in cluster.nodes() {
-        cluster.kill(node);
-    }
-    for node in cluster.nodes() {
-        cluster.start(node);
-    }
+    cluster.restart();
     cluster.wait_for_leader(Duration::from_secs(20));
     for node in cluster.nodes() {
         let audit = cluster.audit(node, &record);

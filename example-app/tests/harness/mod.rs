@@ -177,6 +177,16 @@ impl Cluster {
         std::fs::read_to_string(self.folder.path().join(format!("node{node}.log"))).unwrap_or_default()
     }
 
+    /// Kills all nodes, and starts them when none is left.
+    pub(crate) fn restart(&mut self) {
+        for node in self.nodes() {
+            self.kill(node);
+        }
+        for node in self.nodes() {
+            self.start(node);
+        }
+    }
+
     /// Kills a node: SIGKILL, so it has no time for anything.
     pub(crate) fn kill(&mut self, node: usize) {
         if let Some(mut process) = self.processes[node - 1].take() {
